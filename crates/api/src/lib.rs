@@ -1,0 +1,1 @@
+//! The api crate; see ARCHITECTURE.md.

@@ -1,0 +1,3 @@
+//! The cli crate; see ARCHITECTURE.md.
+
+fn main() {}

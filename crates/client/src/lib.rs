@@ -1,0 +1,1 @@
+//! The client crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The journal crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The manifest crate; see ARCHITECTURE.md.

@@ -1,0 +1,26 @@
+//! The nouns of Spawnery: ids, quantities, workloads, instances, nodes, and every limit with its
+//! reason.
+//!
+//! Invariant: plain data. Nothing here decides, reads a clock, draws a random number or touches
+//! a file. Every type has two encodings, both derived where the type is declared so that neither
+//! can be forgotten: CBOR with numbered fields (journal and links; a number is never reused and a
+//! new field is an `Option`), and JSON (the HTTP API).
+
+pub mod exchange;
+pub mod id;
+pub mod instance;
+pub mod limits;
+pub mod node;
+pub mod quantity;
+pub mod workload;
+
+pub use exchange::{Observation, Observed, Order, Orders, Report, StartOrder, Want};
+pub use id::{Id, IdParseError, InstanceId, Name, NameError, NodeId, RunId};
+pub use instance::{EndReason, Exit, Instance, Origin, Phase, StopCause};
+pub use node::{Capacity, Node, NodeStatus};
+pub use quantity::{Bytes, CpuMillis, DurationMs, Timestamp};
+pub use workload::{
+    Constraint, ConstraintOperator, File, JobSettings, Kind, Missed, Network, Overlap, Port,
+    Process, Replicas, Restart, RestartPolicy, Schedule, ServiceSettings, SessionSettings, Stop,
+    Workload,
+};

@@ -1,0 +1,1 @@
+//! The placement crate; see ARCHITECTURE.md.

@@ -1,0 +1,1 @@
+//! The schedule crate; see ARCHITECTURE.md.

@@ -1,0 +1,3 @@
+//! The xtask crate; see ARCHITECTURE.md.
+
+fn main() {}
