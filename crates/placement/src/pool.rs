@@ -11,19 +11,25 @@ pub const NODE_LABEL: &str = "node";
 /// node has its own value, and looking them up costs more than asking each node.
 const VALUES_LOOKED_UP_MAX: usize = 16;
 
+/// Classes of nodes up to which each is asked whether it meets the constraints: a few
+/// microseconds. With more, nodes have labels of their own, and classes tell little.
+const CLASSES_ASKED_MAX: usize = 128;
+
 /// The nodes of a cluster with what is free on each.
 ///
 /// Derived from the cluster's state: rebuild it after a restart by inserting every node. Two pools
 /// are equal if they hold the same nodes, in whatever order these came.
 ///
-/// Beside the nodes it keeps a ranking of all that are open and one for each label and value, so
-/// that a constraint which few nodes meet is as quick as none. A change of one node updates as
-/// many rankings as it has labels, and one more.
+/// Beside the nodes it keeps rankings of those that are open: one of all, one for each label and
+/// value, so that a constraint which few nodes meet is as quick as none, and one for each class of
+/// nodes (the same labels but for the name), so that several constraints are as quick as one. A
+/// change of one node updates as many rankings as it has labels, and two more.
 #[derive(Debug, Clone, Default)]
 pub struct Pool {
     nodes: BTreeMap<NodeId, PoolNode>,
     open: Ranking,
     open_by_label: BTreeMap<String, BTreeMap<String, Ranking>>,
+    open_by_class: BTreeMap<BTreeMap<String, String>, Ranking>,
 }
 
 /// What a pool knows of one node.
@@ -37,12 +43,21 @@ pub struct PoolNode {
     pub reserved: Capacity,
     /// Whether it takes new instances: it is up and not draining.
     pub open: bool,
+    /// Its labels without its name.
+    class: BTreeMap<String, String>,
 }
 
 impl PoolNode {
     /// What is not reserved.
     pub fn free(&self) -> Capacity {
         self.capacity.minus(self.reserved)
+    }
+
+    fn set_labels(&mut self, name: String, labels: &BTreeMap<String, String>) {
+        self.class = labels.clone();
+        self.class.remove(NODE_LABEL);
+        self.labels = self.class.clone();
+        self.labels.insert(NODE_LABEL.to_owned(), name);
     }
 
     /// The first of `constraints` that it does not meet.
@@ -76,14 +91,14 @@ impl Pool {
         open: bool,
     ) {
         self.remove(node);
-        let mut labels = labels.clone();
-        labels.insert(NODE_LABEL.to_owned(), name.as_str().to_owned());
-        let entry = PoolNode {
-            labels,
+        let mut entry = PoolNode {
+            labels: BTreeMap::new(),
             capacity,
             reserved,
             open,
+            class: BTreeMap::new(),
         };
+        entry.set_labels(name.as_str().to_owned(), labels);
         self.nodes.insert(node, entry);
         self.rank(node);
     }
@@ -159,8 +174,7 @@ impl Pool {
         self.unrank(node);
         let entry = self.entry(node);
         let name = entry.labels.remove(NODE_LABEL).expect("insert puts it in");
-        entry.labels = labels.clone();
-        entry.labels.insert(NODE_LABEL.to_owned(), name);
+        entry.set_labels(name, labels);
         self.rank(node);
     }
 
@@ -187,12 +201,34 @@ impl Pool {
     /// Rankings that together hold every open node which meets `constraints`, and few others.
     pub(crate) fn narrowest(&self, constraints: &[Constraint]) -> Vec<&Ranking> {
         let size = |rankings: &Vec<&Ranking>| rankings.iter().map(|r| r.len()).sum::<usize>();
-        constraints
+        let narrowest = constraints
             .iter()
             .filter_map(|constraint| self.looked_up(constraint))
             .chain([vec![&self.open]])
             .min_by_key(size)
-            .expect("the ranking of all is one of them")
+            .expect("the ranking of all is one of them");
+        // The classes leave no other node in, but each is to be asked.
+        if constraints.is_empty() || self.open_by_class.len() > CLASSES_ASKED_MAX {
+            return narrowest;
+        }
+        if size(&narrowest) <= self.open_by_class.len() {
+            return narrowest;
+        }
+        self.classes(constraints)
+    }
+
+    /// The rankings of the classes that meet `constraints`, those on the name left aside.
+    fn classes(&self, constraints: &[Constraint]) -> Vec<&Ranking> {
+        let meets = |class: &BTreeMap<String, String>| {
+            constraints
+                .iter()
+                .all(|constraint| constraint.label == NODE_LABEL || constraint.holds(class))
+        };
+        let classes = self.open_by_class.iter();
+        classes
+            .filter(|(class, _)| meets(class))
+            .map(|(_, ranking)| ranking)
+            .collect()
     }
 
     /// Rankings that hold exactly the open nodes that meet `constraint`, where the index can tell.
@@ -224,6 +260,12 @@ impl Pool {
         }
         let (capacity, free) = (entry.capacity, entry.free());
         self.open.set(node, capacity, free);
+        if let Some(ranking) = self.open_by_class.get_mut(&entry.class) {
+            ranking.set(node, capacity, free);
+        } else {
+            let ranking = self.open_by_class.entry(entry.class.clone()).or_default();
+            ranking.set(node, capacity, free);
+        }
         for (key, value) in &entry.labels {
             // Looked up before it is inserted, because a key is cloned only to be inserted.
             let known = self.open_by_label.get_mut(key);
@@ -243,6 +285,12 @@ impl Pool {
             return;
         };
         self.open.remove(node);
+        if let Some(ranking) = self.open_by_class.get_mut(&entry.class) {
+            ranking.remove(node);
+            if ranking.len() == 0 {
+                self.open_by_class.remove(&entry.class);
+            }
+        }
         for (key, value) in &entry.labels {
             let Some(by_value) = self.open_by_label.get_mut(key) else {
                 continue;
