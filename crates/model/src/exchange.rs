@@ -1,8 +1,8 @@
 //! What a controller and an agent tell each other.
 //!
-//! Both directions survive loss, repetition and reordering: each message is numbered and
-//! acknowledges the other side's numbers, each order and each observation has a revision, and an
-//! older revision changes nothing. On every (re)connect both sides send all that they have.
+//! Both directions survive loss, repetition and reordering: each message is numbered and names the
+//! other side's messages that were received, each order and each observation has a revision, and
+//! an older revision changes nothing. What was not named in time is sent again. On every (re)connect both sides send all that they have.
 
 use crate::id::{InstanceId, Name, NodeId};
 use crate::instance::Exit;
@@ -27,14 +27,14 @@ pub struct Report {
     /// Grows with each report of this agent process.
     #[n(3)]
     pub sequence: u64,
-    /// The highest `Orders::sequence` that the agent has carried out.
+    /// The `Orders::sequence` of each message that came since the last report.
     #[n(4)]
-    pub acknowledged: u64,
+    pub received: Vec<u64>,
     /// Given when the link is new, or when the controller asked for it. Then `observed` holds all
     /// that the agent has, and what is missing from it is gone.
     #[n(5)]
     pub introduction: Option<Introduction>,
-    /// What changed since the last acknowledged report, or everything.
+    /// What changed and was not received by the controller yet, or everything.
     #[n(6)]
     pub observed: Vec<Observed>,
 }
@@ -122,10 +122,10 @@ pub struct Orders {
     /// Grows with each message to this node in this reign and epoch.
     #[n(2)]
     pub sequence: u64,
-    /// The highest `Report::sequence` whose content is durable.
+    /// The `Report::sequence` of each report whose content became durable since the last message.
     #[n(3)]
-    pub acknowledged: u64,
-    /// How long the lease lasts, from when the acknowledged report was sent.
+    pub received: Vec<u64>,
+    /// How long the lease lasts, from when the newest received report was sent.
     #[n(4)]
     pub lease: DurationMs,
     /// The agent must introduce itself again: the controller does not know it, or gave it up.

@@ -53,6 +53,9 @@ pub struct Instance {
     /// How it ended.
     #[n(14)]
     pub end: Option<End>,
+    /// Whether it brought its own definition, instead of being made from an applied workload.
+    #[n(15)]
+    pub inline: bool,
 }
 
 /// What an instance is an execution for.
@@ -209,6 +212,9 @@ pub struct Exit {
     /// The end of its output.
     #[n(5)]
     pub last_output: String,
+    /// Whether its node lost it after it was started: `failure` says how.
+    #[n(6)]
+    pub lost: bool,
 }
 
 /// How an instance ended.

@@ -14,9 +14,9 @@ pub mod node;
 pub mod quantity;
 pub mod workload;
 
-pub use exchange::{Observation, Observed, Order, Orders, Report, StartOrder, Want};
+pub use exchange::{Introduction, Observation, Observed, Order, Orders, Report, StartOrder, Want};
 pub use id::{Id, IdParseError, InstanceId, Name, NameError, NodeId, RunId};
-pub use instance::{EndReason, Exit, Instance, Origin, Phase, StopCause};
+pub use instance::{End, EndReason, Exit, Instance, Origin, Phase, StopCause};
 pub use node::{Capacity, Node, NodeStatus};
 pub use quantity::{Bytes, CpuMillis, DurationMs, Timestamp};
 pub use workload::{

@@ -1,0 +1,147 @@
+//! Which pending instance goes where?
+
+use crate::record::Change;
+use crate::state::{Slot, State};
+use spawnery_model::{
+    Capacity, Constraint, Instance, InstanceId, NodeId, Origin, Phase, Timestamp,
+};
+use spawnery_placement::{Request, choose, explain};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Reasons that are written anew in one pass over those that wait: with thousands of them, a
+/// record for each would cost more than it tells.
+const REASONS_REFRESHED_PER_PASS_MAX: usize = 64;
+
+/// How far placing has come. Instances of the same shape are refused together until room appears.
+#[derive(Debug, Default)]
+pub(super) struct PlacementPass {
+    /// The state's `room_at` that this pass began with.
+    room_at: u64,
+    /// The last waiting instance that was looked at; `None` before the first.
+    cursor: Option<(Timestamp, InstanceId)>,
+    /// All that wait have been looked at.
+    complete: bool,
+    /// What was found not to fit anywhere, and why.
+    refused: BTreeMap<Shape, String>,
+    refreshed: usize,
+}
+
+/// What matters for the question whether an instance fits somewhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Shape {
+    memory: u64,
+    cpu: u32,
+    constraints: Vec<Constraint>,
+    node: Option<NodeId>,
+}
+
+/// The next placement, or the reason why a new instance has to wait.
+pub(super) fn next_placement(state: &State, pass: &mut PlacementPass) -> Option<Change> {
+    let agenda = &state.agenda;
+    if pass.room_at != agenda.room_at {
+        *pass = PlacementPass {
+            room_at: agenda.room_at,
+            ..PlacementPass::default()
+        };
+    }
+    if let Some((_, instance)) = agenda.place.first() {
+        let found = state
+            .instance(*instance)
+            .expect("what is to be placed exists");
+        return Some(
+            place(state, pass, found).unwrap_or_else(|reason| Change::InstanceWaits {
+                instance: *instance,
+                reason,
+            }),
+        );
+    }
+    while !pass.complete {
+        let from = pass
+            .cursor
+            .map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let Some(next) = agenda
+            .waiting
+            .range((from, std::ops::Bound::Unbounded))
+            .next()
+        else {
+            pass.complete = true;
+            break;
+        };
+        pass.cursor = Some(*next);
+        let found = state.instance(next.1).expect("what waits exists");
+        match place(state, pass, found) {
+            Ok(change) => return Some(change),
+            Err(reason) => {
+                let known = found.waits_for.as_deref() == Some(reason.as_str());
+                if !known && pass.refreshed < REASONS_REFRESHED_PER_PASS_MAX {
+                    pass.refreshed += 1;
+                    return Some(Change::InstanceWaits {
+                        instance: found.id,
+                        reason,
+                    });
+                }
+            }
+        }
+    }
+    None
+}
+
+fn place(state: &State, pass: &mut PlacementPass, instance: &Instance) -> Result<Change, String> {
+    let amount = state.amount_of(instance);
+    let workload = state.definition_of(instance);
+    let node = match &instance.origin {
+        Origin::NodeReplica { node } => Some(*node),
+        _ => None,
+    };
+    let shape = shape_of(amount, &workload.constraints, node);
+    if let Some(reason) = pass.refused.get(&shape) {
+        return Err(reason.clone());
+    }
+    let avoid = nodes_of_siblings(state, instance);
+    let constraints = &workload.constraints;
+    let request = Request {
+        amount,
+        constraints,
+        node,
+        avoid: &avoid,
+    };
+    if let Some(node) = choose(&state.pool, &request) {
+        let epoch = instance.epoch + 1;
+        return Ok(Change::InstanceAssigned {
+            instance: instance.id,
+            node,
+            epoch,
+        });
+    }
+    let reason = explain(&state.pool, &request).to_string();
+    pass.refused.insert(shape, reason.clone());
+    Err(reason)
+}
+
+fn shape_of(amount: Capacity, constraints: &[Constraint], node: Option<NodeId>) -> Shape {
+    Shape {
+        memory: amount.memory.0,
+        cpu: amount.cpu.0,
+        constraints: constraints.to_vec(),
+        node,
+    }
+}
+
+/// Where other replicas of the same service are: a new one goes elsewhere if it can.
+fn nodes_of_siblings(state: &State, instance: &Instance) -> BTreeSet<NodeId> {
+    let Origin::Replica { slot } = instance.origin else {
+        return BTreeSet::new();
+    };
+    let Some(entry) = state.workload(&instance.workload) else {
+        return BTreeSet::new();
+    };
+    let siblings = entry
+        .slots
+        .iter()
+        .filter(|(other, _)| **other != Slot::Index(slot));
+    siblings
+        .filter_map(|(_, sibling)| state.instance(sibling.instance?))
+        .filter(|sibling| sibling.phase != Phase::Ended)
+        .filter_map(|sibling| sibling.node)
+        .collect()
+}

@@ -1,0 +1,112 @@
+//! What the node and the controller tell each other.
+
+use crate::{Action, Node, due};
+use spawnery_model::{Orders, Report, Timestamp, limits};
+
+impl Node {
+    pub(crate) fn introduce_again(&mut self) {
+        self.introduced = false;
+        self.sent_at = None;
+        self.received.clear();
+    }
+
+    pub(crate) fn handle_orders(&mut self, orders: Orders, now: Timestamp) {
+        if !self.link || orders.reign < self.reign {
+            self.refused += 1;
+            return;
+        }
+        if orders.introduce {
+            // The answer to a report of an epoch that has passed says nothing about this one.
+            if orders.epoch == self.epoch && self.introduced {
+                self.introduce_again();
+            }
+            return;
+        }
+        if orders.full {
+            return self.handle_full_orders(orders, now);
+        }
+        let current = self.introduced && (orders.reign, orders.epoch) == (self.reign, self.epoch);
+        if !current {
+            self.refused += 1;
+            return;
+        }
+        self.take_in(orders, now);
+    }
+
+    fn handle_full_orders(&mut self, orders: Orders, now: Timestamp) {
+        let of = (orders.reign, orders.epoch);
+        if of <= self.full_orders_of {
+            self.refused += 1;
+            return;
+        }
+        self.full_orders_of = of;
+        (self.reign, self.epoch) = of;
+        self.introduced = true;
+        self.end_unwanted(&orders.orders);
+        self.take_in(orders, now);
+    }
+
+    fn take_in(&mut self, orders: Orders, now: Timestamp) {
+        for held in self.instances.values_mut() {
+            let told = held
+                .told
+                .is_some_and(|(sequence, _)| orders.received.contains(&sequence));
+            held.dirty &= !told;
+        }
+        if orders.full || !orders.orders.is_empty() {
+            self.received.push(orders.sequence);
+        }
+        for order in orders.orders {
+            self.carry_out(order, now);
+        }
+    }
+
+    pub(crate) fn report_if_due(&mut self, now: Timestamp) {
+        if self.next_report_at().is_some_and(|at| at <= now) {
+            let report = self.report(now);
+            self.actions.push_back(Action::Send(Box::new(report)));
+        }
+    }
+
+    /// When the next report is due: at once with news, after a while without.
+    pub(crate) fn next_report_at(&self) -> Option<Timestamp> {
+        if !self.link {
+            return None;
+        }
+        if !self.introduced {
+            return Some(due(self.sent_at, limits::RESEND));
+        }
+        if !self.received.is_empty() {
+            return Some(Timestamp(0));
+        }
+        let news = self.instances.values().filter(|held| held.dirty);
+        let news = news
+            .map(|held| due(held.told.map(|(_, at)| at), limits::RESEND))
+            .min();
+        let heartbeat = due(self.sent_at, limits::HEARTBEAT);
+        Some(news.map_or(heartbeat, |news| news.min(heartbeat)))
+    }
+
+    fn report(&mut self, now: Timestamp) -> Report {
+        self.sequence += 1;
+        self.sent_at = Some(now);
+        let everything = !self.introduced;
+        let mut observed = Vec::new();
+        for (instance, held) in &mut self.instances {
+            let told = held.told.map(|(_, at)| at);
+            if everything || (held.dirty && due(told, limits::RESEND) <= now) {
+                held.told = Some((self.sequence, now));
+                observed.push(held.observed(*instance));
+            }
+        }
+        Report {
+            node: self.id,
+            epoch: self.epoch,
+            reign: self.reign,
+            sequence: self.sequence,
+            received: std::mem::take(&mut self.received),
+            introduction: everything.then(|| self.introduction.clone()),
+            observed,
+        }
+    }
+}
