@@ -1,0 +1,216 @@
+//! What has been read of one workload so far, and how it becomes a workload of the model.
+
+use crate::error::Problem;
+use crate::lifecycle::{RestartDraft, StopDraft};
+use crate::place::Span;
+use crate::reader::Reader;
+use spawnery_model::limits::{
+    CPU_RESERVED_DEFAULT, FILES_BYTES_MAX, JOB_START_DEADLINE_DEFAULT, MEMORY_DEFAULT,
+    PIDS_DEFAULT, RUN_AND_ENV_BYTES_MAX, RUN_ATTEMPTS_DEFAULT,
+};
+use spawnery_model::{
+    Bytes, Constraint, CpuMillis, DurationMs, File, JobSettings, Kind, Missed, Name, Network,
+    Overlap, Port, Process, Replicas, RestartPolicy, Schedule, ServiceSettings, SessionSettings,
+    Workload,
+};
+use std::collections::BTreeMap;
+
+/// The fields of one workload, as far as they were given.
+#[derive(Default)]
+pub(crate) struct Draft {
+    pub(crate) run: Option<Vec<String>>,
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) memory: Option<Bytes>,
+    pub(crate) cpu: Option<Cpu>,
+    pub(crate) cpu_shares: Option<(CpuMillis, Span)>,
+    pub(crate) disk: Option<Bytes>,
+    pub(crate) pids: Option<u32>,
+    pub(crate) ports: Vec<Port>,
+    pub(crate) network: Network,
+    pub(crate) working_directory: Option<String>,
+    pub(crate) stdin: bool,
+    pub(crate) files: Vec<File>,
+    pub(crate) sources: Vec<SourceDraft>,
+    pub(crate) restart: RestartDraft,
+    pub(crate) stop: StopDraft,
+    pub(crate) constraints: Vec<Constraint>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) replicas: Option<Replicas>,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) overlap: Option<Overlap>,
+    pub(crate) missed: Option<Missed>,
+    pub(crate) start_deadline: Option<DurationMs>,
+    pub(crate) attempts: Option<(u32, Span)>,
+    pub(crate) timeout: Option<DurationMs>,
+    pub(crate) duration: Option<DurationMs>,
+}
+
+/// Processor share: what is reserved and what is the most.
+#[derive(Clone, Copy)]
+pub(crate) struct Cpu {
+    pub(crate) reserved: CpuMillis,
+    pub(crate) max: Option<CpuMillis>,
+}
+
+/// A file whose content lies beside the manifest.
+pub(crate) struct SourceDraft {
+    pub(crate) path: String,
+    pub(crate) source: String,
+    pub(crate) mode: Option<u32>,
+    pub(crate) field: String,
+    pub(crate) span: Span,
+}
+
+/// The three kinds, before their settings are known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum KindWord {
+    Service,
+    Job,
+    Session,
+}
+
+impl KindWord {
+    /// As in a sentence.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            KindWord::Service => "service",
+            KindWord::Job => "job",
+            KindWord::Session => "session",
+        }
+    }
+}
+
+impl Draft {
+    /// Checks what concerns several fields, fills in the defaults and makes the workload. `span`
+    /// is the workload's name. Nothing without `run`, which is then reported.
+    pub(crate) fn finish(
+        mut self,
+        kind: KindWord,
+        name: Name,
+        span: Span,
+        reader: &mut Reader,
+    ) -> Option<(Workload, Vec<SourceDraft>)> {
+        self.check_sizes(span, reader);
+        let (policy_default, attempts_max) = match kind {
+            KindWord::Service => (RestartPolicy::Always, 1),
+            KindWord::Job => self.check_job(reader),
+            KindWord::Session => (RestartPolicy::Never, 1),
+        };
+        let restart = self.restart.finish(policy_default, reader);
+        let Some(run) = self.run.take() else {
+            let found = format!("the {} `{name}` does not say what to run", kind.word());
+            let problem = Problem::new(span, found, "the field `run`");
+            reader.report(problem.hint("add for example `run: echo hello`"));
+            return None;
+        };
+        self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        let workload = Workload {
+            name,
+            kind: match kind {
+                KindWord::Service => Kind::Service(ServiceSettings {
+                    replicas: self.replicas.unwrap_or(Replicas::Count(1)),
+                }),
+                KindWord::Job => Kind::Job(JobSettings {
+                    schedule: self.schedule,
+                    overlap: self.overlap.unwrap_or(Overlap::Skip),
+                    missed: self.missed.unwrap_or(Missed::Skip),
+                    start_deadline: self.start_deadline.unwrap_or(JOB_START_DEADLINE_DEFAULT),
+                    attempts_max,
+                    timeout: self.timeout,
+                }),
+                KindWord::Session => Kind::Session(SessionSettings {
+                    duration_max: self.duration,
+                }),
+            },
+            process: {
+                let shares = self.cpu_shares.map(|(share, _)| Cpu {
+                    reserved: share,
+                    max: Some(share),
+                });
+                let cpu = self.cpu.or(shares).unwrap_or(Cpu {
+                    reserved: CPU_RESERVED_DEFAULT,
+                    max: None,
+                });
+                Process {
+                    run,
+                    env: self.env,
+                    memory: self.memory.unwrap_or(MEMORY_DEFAULT),
+                    cpu_reserved: cpu.reserved,
+                    cpu_max: cpu.max,
+                    disk_max: self.disk,
+                    pids_max: self.pids.unwrap_or(PIDS_DEFAULT),
+                    ports: self.ports,
+                    working_directory: self.working_directory,
+                    network: self.network,
+                    files: self.files,
+                    stdin: self.stdin.then_some(true),
+                }
+            },
+            restart,
+            stop: self.stop.finish(),
+            constraints: self.constraints,
+            labels: self.labels,
+        };
+        Some((workload, self.sources))
+    }
+
+    fn check_sizes(&self, span: Span, reader: &mut Reader) {
+        if let (Some(_), Some((_, shares))) = (self.cpu, self.cpu_shares) {
+            let found = "`cpu` and `cpuShares` are both given";
+            let problem = Problem::new(shares, found, "one of the two");
+            reader.report(problem.hint("1024 shares are one core; keep `cpu`"));
+        }
+        let run = self.run.iter().flatten().map(|word| word.len() + 1);
+        let env = self.env.iter();
+        let env = env.map(|(name, value)| name.len() + value.len() + 2);
+        let bytes = run.sum::<usize>() + env.sum::<usize>();
+        if bytes > RUN_AND_ENV_BYTES_MAX {
+            let found = format!("`run` and `env` have {bytes} bytes together");
+            let expected = format!("at most {RUN_AND_ENV_BYTES_MAX} bytes");
+            reader.report(Problem::new(span, found, expected).hint("put long text into `files`"));
+        }
+        let bytes: usize = self.files.iter().map(|file| file.content.len()).sum();
+        if let Some((found, expected)) = files_too_large(bytes) {
+            reader.report(Problem::new(span, found, expected));
+        }
+    }
+
+    /// Checks how attempts and restarts of a job fit together; answers with the restart policy
+    /// when none is given, and the attempts.
+    fn check_job(&self, reader: &mut Reader) -> (RestartPolicy, u32) {
+        let policy = self.restart.policy;
+        match (policy, self.attempts) {
+            (Some((RestartPolicy::Always, span)), _) => {
+                reader.within("restart", |reader| {
+                    let found = "a job that is always restarted";
+                    let problem = Problem::new(span, found, "`never` or `on-failure`");
+                    reader.report(problem.hint("what never ends is a service"));
+                });
+                (RestartPolicy::Never, 1)
+            }
+            (Some((RestartPolicy::Never, _)), Some((attempts, span))) if attempts > 1 => {
+                reader.within("attempts", |reader| {
+                    let found = format!("{attempts} attempts, but `restart` is `never`");
+                    let problem = Problem::new(span, found, "`restart: on-failure`");
+                    reader.report(problem.hint("remove one of the two"));
+                });
+                (RestartPolicy::Never, 1)
+            }
+            (Some((RestartPolicy::OnFailure, _)), None) => {
+                (RestartPolicy::OnFailure, RUN_ATTEMPTS_DEFAULT)
+            }
+            (_, None | Some((1, _))) => (RestartPolicy::Never, 1),
+            (_, Some((attempts, _))) => (RestartPolicy::OnFailure, attempts),
+        }
+    }
+}
+
+/// What to say when all files of a workload have `bytes` together and that is too much.
+pub(crate) fn files_too_large(bytes: usize) -> Option<(String, String)> {
+    (bytes > FILES_BYTES_MAX).then(|| {
+        (
+            format!("the files of this workload have {bytes} bytes together"),
+            format!("at most {FILES_BYTES_MAX} bytes"),
+        )
+    })
+}

@@ -1,0 +1,147 @@
+//! One tree for all formats: values with their places, before anybody knows what they mean.
+
+use crate::error::{Problem, quoted};
+use crate::place::Span;
+use std::collections::BTreeSet;
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) value: Value,
+    pub(crate) span: Span,
+}
+
+/// A value of any format.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    /// As it was written, so that no digit is lost: `1.10` stays `1.10`.
+    Number(String),
+    Text(String),
+    List(Vec<Node>),
+    Map(Map),
+}
+
+/// Keys with their values, in the order of the text; no key twice.
+pub(crate) type Map = Vec<(Key, Node)>;
+
+/// A key and where it stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) text: String,
+    pub(crate) span: Span,
+}
+
+impl Node {
+    /// What it is, for an error that says what was found.
+    pub(crate) fn describe(&self) -> String {
+        match &self.value {
+            Value::Null => "nothing".to_owned(),
+            Value::Bool(value) => format!("`{value}`"),
+            Value::Number(text) => format!("the number {}", quoted(text)),
+            Value::Text(text) => format!("the text {}", quoted(text)),
+            other => other.kind().to_owned(),
+        }
+    }
+
+    /// Text, a number, true or false as text; nothing for what is none of them.
+    pub(crate) fn scalar_text(&self) -> Option<String> {
+        match &self.value {
+            Value::Text(text) | Value::Number(text) => Some(text.clone()),
+            Value::Bool(value) => Some(value.to_string()),
+            Value::Null | Value::List(_) | Value::Map(_) => None,
+        }
+    }
+}
+
+impl Value {
+    /// Its kind, for errors that must not repeat the value.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            Value::Null => "nothing",
+            Value::Bool(_) => "true or false",
+            Value::Number(_) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
+        }
+    }
+}
+
+/// Values in one manifest, those that aliases repeat included: five for each workload of the
+/// largest cluster, and a bound on the work that a hostile manifest can cause.
+pub(crate) const NODES_MAX: usize = 500_000;
+
+/// How deep values may lie in each other. A manifest needs six; the rest is room for a mistake
+/// to be reported where it stands, and small enough that recursion is safe.
+pub(crate) const DEPTH_MAX: usize = 32;
+
+/// Counts what a tree takes, so that no text becomes a tree much larger than itself.
+#[derive(Debug, Default)]
+pub(crate) struct Budget {
+    nodes: usize,
+    text_bytes: usize,
+}
+
+impl Budget {
+    /// Takes one value with `text_bytes` of text at `depth` (0 is the root).
+    pub(crate) fn take(&mut self, span: Span, depth: usize, text_bytes: usize) -> Taken {
+        self.take_many(span, depth, 1, text_bytes)
+    }
+
+    /// Takes `nodes` values at once, the deepest at `depth`.
+    pub(crate) fn take_many(
+        &mut self,
+        span: Span,
+        depth: usize,
+        nodes: usize,
+        text_bytes: usize,
+    ) -> Taken {
+        self.nodes += nodes;
+        self.text_bytes += text_bytes;
+        if depth > DEPTH_MAX {
+            let found = format!("values lie more than {DEPTH_MAX} deep in each other");
+            return Err(Problem::new(span, found, "a flat manifest"));
+        }
+        if self.nodes > NODES_MAX {
+            let found = format!("the manifest has more than {NODES_MAX} values");
+            return Err(Problem::new(span, found, "fewer values")
+                .hint("split the manifest, and use fewer aliases"));
+        }
+        let bytes_max = spawnery_model::limits::MANIFEST_BYTES_MAX;
+        if self.text_bytes > bytes_max {
+            let found = format!("with its aliases the manifest has more than {bytes_max} bytes");
+            return Err(Problem::new(span, found, "less text").hint("use fewer aliases"));
+        }
+        Ok(())
+    }
+}
+
+/// The answer of a [`Budget`].
+pub(crate) type Taken = Result<(), Problem>;
+
+/// Collects a map and refuses keys that are there already.
+#[derive(Debug, Default)]
+pub(crate) struct MapBuilder {
+    entries: Map,
+    seen: BTreeSet<String>,
+}
+
+impl MapBuilder {
+    /// Adds an entry; one whose key is there already is reported and left out.
+    pub(crate) fn insert(&mut self, key: Key, value: Node, problems: &mut Vec<Problem>) {
+        if !self.seen.insert(key.text.clone()) {
+            let found = format!("{} is given twice", quoted(&key.text));
+            problems
+                .push(Problem::new(key.span, found, "each name once").hint("keep one of the two"));
+            return;
+        }
+        self.entries.push((key, value));
+    }
+
+    /// The entries, in the order of the text.
+    pub(crate) fn finish(self) -> Map {
+        self.entries
+    }
+}
