@@ -47,6 +47,7 @@ fn main() {
             assert_eq!(ask(&pool, too_large, &eu), None);
         }
     });
+    refuse_at_worst();
     while let Some((node, amount)) = placed.pop_front() {
         pool.release(node, amount);
     }
@@ -55,6 +56,28 @@ fn main() {
             .all(|(_, node)| node.reserved == Capacity::default()),
         "what was reserved was released"
     );
+}
+
+/// The slowest question: one half of the nodes has no memory left, the other no processor share, so
+/// that only a look at each tells.
+fn refuse_at_worst() {
+    let mut pool = cluster();
+    let nodes: Vec<(NodeId, Capacity)> = pool
+        .iter()
+        .map(|(node, entry)| (node, entry.capacity))
+        .collect();
+    for (number, (node, mut amount)) in nodes.into_iter().enumerate() {
+        match number % 2 {
+            0 => amount.memory = Bytes(0),
+            _ => amount.cpu = CpuMillis(0),
+        }
+        pool.reserve(node, amount);
+    }
+    measure("refusing at worst", DECISIONS / 100, || {
+        for number in 0..DECISIONS / 100 {
+            assert_eq!(ask(&pool, amount(number), &[]), None);
+        }
+    });
 }
 
 /// Three zones, two kinds of disk, a few processors of a rare kind, three sizes.

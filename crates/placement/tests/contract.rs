@@ -227,6 +227,49 @@ fn a_refusal_says_what_is_short_in_words() {
 }
 
 #[test]
+fn an_explanation_of_what_fits_after_all_says_so() {
+    let size = amount(1_000, 1_000);
+    let pool = pool(&[row(1, "eu", size, NOTHING), row(2, "eu", size, size)]);
+    let avoid = BTreeSet::new();
+    let said = explain(&pool, &request(amount(100, 100), &[], &avoid)).to_string();
+    let expected = "2 nodes: 1 has too little memory (wanted 100M, at most 0B free), 1 has room";
+    assert_eq!(said, expected);
+}
+
+#[test]
+fn many_nodes_with_labels_of_their_own_are_told_apart() {
+    let mut pool = Pool::default();
+    for number in 1..=300u128 {
+        let name = Name::new(format!("n{number}")).unwrap();
+        let host = format!("h{number}");
+        let zone = if number % 2 == 0 { "eu" } else { "us" };
+        let labels = labels(&[("host", &host), ("zone", zone)]);
+        pool.insert(
+            id(number),
+            &name,
+            &labels,
+            amount(1_000, 1_000),
+            NOTHING,
+            true,
+        );
+    }
+    use ConstraintOperator::{Exists, In, NotIn};
+    let avoid = BTreeSet::new();
+    let check = |constraints: &[Constraint], expected: Option<u128>| {
+        let chosen = choose(&pool, &request(amount(1, 1), constraints, &avoid));
+        assert_eq!(chosen, expected.map(id), "{constraints:?}");
+    };
+    let eu = constraint("zone", In, &["eu"]);
+    check(&[constraint("host", In, &["h250"])], Some(250));
+    check(&[constraint("host", In, &["h251"]), eu.clone()], None);
+    check(
+        &[constraint("host", NotIn, &["h2", "h4"]), eu.clone()],
+        Some(6),
+    );
+    check(&[constraint("host", Exists, &[]), eu], Some(2));
+}
+
+#[test]
 fn open_nodes_that_meet_the_constraints_are_eligible_however_full() {
     let size = amount(1_000, 1_000);
     let pool = pool(&[
