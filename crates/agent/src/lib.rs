@@ -1,1 +1,3 @@
 //! The agent crate; see ARCHITECTURE.md.
+
+pub mod link;
