@@ -428,3 +428,42 @@ fn is_no_space(error: &rusqlite::Error, folder: &Folder) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No test can cut the power, so the setting that promises durability is checked itself.
+    #[test]
+    fn every_commit_is_synced() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = SqliteJournal::open(folder.path(), &SqliteOptions::default()).unwrap();
+        let value = |name| -> rusqlite::types::Value {
+            journal
+                .db
+                .pragma_query_value(None, name, |row| row.get(0))
+                .unwrap()
+        };
+        const FULL: i64 = 2;
+        assert_eq!(value("synchronous"), FULL.into());
+        assert_eq!(value("journal_mode"), "wal".to_owned().into());
+    }
+
+    #[test]
+    fn only_lack_of_space_may_be_repeated() {
+        let guard = tempfile::tempdir().unwrap();
+        let folder = Folder {
+            path: guard.path().to_owned(),
+        };
+        let check = |extended_code, expected| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None);
+            assert_eq!(is_no_space(&error, &folder), expected, "{error}");
+        };
+        check(ffi::SQLITE_FULL, true);
+        // The folder has space, so these are failures of another kind.
+        check(ffi::SQLITE_IOERR_WRITE, false);
+        check(ffi::SQLITE_IOERR_SHMSIZE, false);
+        check(ffi::SQLITE_IOERR_FSYNC, false);
+        check(ffi::SQLITE_CORRUPT, false);
+    }
+}
