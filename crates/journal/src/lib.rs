@@ -51,6 +51,7 @@
 //! disk could take the freed space first, so it would promise what it cannot hold.
 
 mod chain;
+mod database;
 mod entries;
 mod error;
 mod faulty;
@@ -60,6 +61,7 @@ mod memory;
 mod mend;
 mod prune;
 mod reader;
+mod report;
 mod snapshot;
 mod sqlite;
 mod verify;
@@ -71,9 +73,9 @@ pub use faulty::FaultyJournal;
 pub use memory::MemoryJournal;
 pub use prune::{Pruned, TAIL_COUNT_DEFAULT};
 pub use reader::SqliteReader;
+pub use report::{Problem, SnapshotStat, Stat, Verification, Warning};
 pub use snapshot::Snapshot;
 pub use sqlite::{SqliteJournal, SqliteOptions};
-pub use verify::{Problem, SnapshotStat, Stat, Verification, Warning};
 
 /// The place of an entry in the order: 1 for the first, without a gap. 0 is before all entries.
 pub type Position = u64;

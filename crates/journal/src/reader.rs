@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+use crate::database;
 use crate::entries::View;
 use crate::folder::Folder;
 use crate::head::Head;
@@ -34,7 +35,7 @@ impl SqliteReader {
         let folder = Folder {
             path: path.to_owned(),
         };
-        if sqlite::is_database_empty(&folder)? {
+        if database::is_database_empty(&folder)? {
             return Err(OpenError::Missing {
                 folder: folder.path,
             });
@@ -42,7 +43,7 @@ impl SqliteReader {
         // Before the database, which may grow meanwhile: so head is never ahead by a race.
         let head = sqlite::read_head(&folder)?;
         let db = open_read_only(&folder)?;
-        sqlite::check_format(&db, &folder)?;
+        database::check_format(&db, &folder)?;
         let last = last_position(&db).map_err(|error| OpenError::sqlite(&folder.path, error))?;
         Ok(SqliteReader {
             db,
@@ -95,8 +96,8 @@ fn open_read_only(folder: &Folder) -> Result<Connection, OpenError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Connection::open_with_flags(folder.database(), flags)
         .and_then(|db| {
-            db.busy_timeout(Duration::from_millis(sqlite::BUSY_TIMEOUT_MS))?;
-            sqlite::harden(&db)?;
+            db.busy_timeout(Duration::from_millis(database::BUSY_TIMEOUT_MS))?;
+            database::harden(&db)?;
             // One transaction for the reader's whole life: everything is as of one moment.
             db.execute_batch("BEGIN")?;
             Ok(db)
