@@ -5,5 +5,6 @@
 //! field numbers of the nouns and of the records stand at their types, in `model` and `cluster`;
 //! here are the frames and messages around them.
 
+pub mod api;
 pub mod frame;
 pub mod link;
