@@ -3,6 +3,7 @@
 use crate::draft::Draft;
 use crate::error::{Problem, quoted};
 use crate::nearest::nearest;
+use crate::place::Span;
 use crate::process::scalar;
 use crate::reader::{Field, Reader};
 use crate::schema;
@@ -65,8 +66,8 @@ impl LabelError {
         self
     }
 
-    fn report(self, node: &Node, reader: &mut Reader) {
-        let problem = Problem::new(node.span, self.found, self.expected);
+    fn report(self, span: Span, reader: &mut Reader) {
+        let problem = Problem::new(span, self.found, self.expected);
         reader.report(problem.hint_maybe(self.hint));
     }
 }
@@ -139,12 +140,13 @@ fn labels(reader: &mut Reader, node: &Node, draft: &mut Draft) {
             let Some(text) = scalar(reader, value, "text") else {
                 return;
             };
-            match check_label(&key.text, &text) {
-                Ok(()) => {
-                    draft.labels.insert(key.text.clone(), text);
-                }
-                Err(error) => error.report(value, reader),
+            if let Err(error) = check_key(&key.text) {
+                error.report(key.span, reader);
             }
+            if let Err(error) = check_value(&text) {
+                error.report(value.span, reader);
+            }
+            draft.labels.insert(key.text.clone(), text);
         });
     }
 }
@@ -181,7 +183,7 @@ fn conditions(reader: &mut Reader, items: &[Node]) -> Vec<Constraint> {
             };
             match parse(text) {
                 Ok(constraint) => constraints.push(constraint),
-                Err(error) => error.report(item, reader),
+                Err(error) => error.report(item.span, reader),
             }
         });
     }
@@ -200,18 +202,20 @@ fn equalities(reader: &mut Reader, map: &Map) -> Vec<Constraint> {
             for node in nodes {
                 values.extend(scalar(reader, node, "text, or a list of texts"));
             }
-            let values_given = values.len() == nodes.len();
-            let checked = check_key(&key.text).and_then(|()| check_values(&values));
-            match checked {
-                Ok(()) if values_given => constraints.push(Constraint {
-                    label: key.text.clone(),
-                    operator: ConstraintOperator::In,
-                    values,
-                }),
-                Ok(()) => {}
-                Err(error) if values_given => error.report(value, reader),
-                Err(_) => {}
+            if let Err(error) = check_key(&key.text) {
+                error.report(key.span, reader);
             }
+            if values.len() != nodes.len() {
+                return;
+            }
+            if let Err(error) = check_values(&values) {
+                error.report(value.span, reader);
+            }
+            constraints.push(Constraint {
+                label: key.text.clone(),
+                operator: ConstraintOperator::In,
+                values,
+            });
         });
     }
     constraints

@@ -8,6 +8,7 @@ use crate::schema;
 use crate::tree::{Node, Value};
 use serde_json::Value as Json;
 use spawnery_model::Schedule;
+use spawnery_schedule::{Cron, CronError};
 
 /// The time zone in which an expression is read when the manifest names none.
 const TIME_ZONE_DEFAULT: &str = "UTC";
@@ -103,22 +104,25 @@ pub(crate) fn schedule(reader: &mut Reader, node: &Node) -> Option<Schedule> {
         Some(given) => given,
         None => (TIME_ZONE_DEFAULT.to_owned(), span),
     };
-    check(reader, &cron, span, &time_zone, time_zone_span)?;
+    check(reader, &cron, span, &time_zone, time_zone_span);
     Some(Schedule { cron, time_zone })
 }
 
-fn check(
-    reader: &mut Reader,
-    cron: &str,
-    span: Span,
-    _time_zone: &str,
-    _time_zone_span: Span,
-) -> Option<()> {
-    if cron.trim().is_empty() {
-        reader.report(Problem::new(span, "an empty expression", CRON_EXPECTED));
-        return None;
-    }
-    Some(())
+fn check(reader: &mut Reader, cron: &str, span: Span, time_zone: &str, time_zone_span: Span) {
+    let Err(error) = Cron::parse(cron, time_zone) else {
+        return;
+    };
+    let (span, expected) = match error {
+        CronError::TimeZone { .. } => (time_zone_span, "a time zone such as Europe/Zurich"),
+        _ => (span, CRON_EXPECTED),
+    };
+    // Its errors say what is wrong, and after a semicolon how to mend it.
+    let message = error.to_string();
+    let (found, hint) = match message.split_once("; ") {
+        Some((found, hint)) => (found, Some(hint.to_owned())),
+        None => (message.as_str(), None),
+    };
+    reader.report(Problem::new(span, found, expected).hint_maybe(hint));
 }
 
 /// Makes a cron expression of an interval, where one says the same.

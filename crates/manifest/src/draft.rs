@@ -19,6 +19,8 @@ use std::collections::BTreeMap;
 #[derive(Default)]
 pub(crate) struct Draft {
     pub(crate) run: Option<Vec<String>>,
+    /// Whether `run` was given, right or wrong.
+    pub(crate) run_given: bool,
     pub(crate) env: BTreeMap<String, String>,
     pub(crate) memory: Option<Bytes>,
     pub(crate) cpu: Option<Cpu>,
@@ -97,12 +99,12 @@ impl Draft {
             KindWord::Session => (RestartPolicy::Never, 1),
         };
         let restart = self.restart.finish(policy_default, reader);
-        let Some(run) = self.run.take() else {
+        if !self.run_given {
             let found = format!("the {} `{name}` does not say what to run", kind.word());
             let problem = Problem::new(span, found, "the field `run`");
             reader.report(problem.hint("add for example `run: echo hello`"));
-            return None;
-        };
+        }
+        let run = self.run.take()?;
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         let workload = Workload {
             name,

@@ -222,11 +222,20 @@ impl Problem {
             column: place.column,
             width: place.width,
             field: self.field,
-            found: self.found,
-            expected: self.expected,
-            hint: self.hint,
+            found: printable(&self.found),
+            expected: printable(&self.expected),
+            hint: self.hint.as_deref().map(printable),
         }
     }
+}
+
+/// Without control characters, which a terminal would obey: a user's text is in it.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |c: char| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 /// Characters of a user's text that an error repeats.
@@ -238,11 +247,7 @@ pub(crate) fn quoted(text: &str) -> String {
     if shown.len() < text.len() {
         shown.push('…');
     }
-    let escape = |c: char| match c.is_control() {
-        true => c.escape_default().to_string(),
-        false => c.to_string(),
-    };
-    format!("`{}`", shown.chars().map(escape).collect::<String>())
+    format!("`{}`", printable(&shown))
 }
 
 #[cfg(test)]

@@ -144,7 +144,7 @@ fn content(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
     match &node.value {
         Value::Text(text) => Some(text.clone().into_bytes()),
         other => {
-            let problem = Problem::new(node.span, other.kind(), "text");
+            let problem = Problem::new(node.span, other.describe_kind(), "text");
             reader.report(match other {
                 Value::Null => problem.hint("for an empty file write \"\""),
                 Value::Number(_) | Value::Bool(_) => problem.hint("put quotes round it"),
@@ -159,7 +159,7 @@ fn content_base64(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
     let Value::Text(text) = &node.value else {
         reader.report(Problem::new(
             node.span,
-            node.value.kind(),
+            node.value.describe_kind(),
             "text in base 64",
         ));
         return None;
@@ -202,7 +202,7 @@ fn mode(reader: &mut Reader, node: &Node) -> Option<u32> {
     match bits {
         Some(_) if is_plain_number => {
             let problem = Problem::new(node.span, node.describe(), expected);
-            reader.report(problem.hint(format!("write \"0{text}\", in quotes")));
+            reader.report(problem.hint("write the octal digits as text, in quotes"));
             None
         }
         Some(bits) if bits > MODE_MAX => {

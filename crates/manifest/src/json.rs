@@ -186,7 +186,7 @@ impl<'t> Reader<'t> {
                     return Err(problem.hint("write a line break as \\n and a tab as \\t"));
                 }
                 None => {
-                    let found = "text that starts here and does not end";
+                    let found = "the text that starts here does not end";
                     return Err(Problem::new(opening, found, "a closing double quote"));
                 }
             }
@@ -271,8 +271,8 @@ impl<'t> Reader<'t> {
     fn unexpected(&self, expected: &str) -> Problem {
         let next = self.text[self.at..].chars().next();
         let found = match next {
-            Some(next) => quoted(&next.to_string()),
-            None => "the end of the text".to_owned(),
+            Some(next) => format!("found {}", quoted(&next.to_string())),
+            None => "found the end of the text".to_owned(),
         };
         let problem = Problem::new(self.here(), found, expected);
         match next {

@@ -17,7 +17,10 @@ pub(crate) const FIELDS: &[Field<Draft>] = &[
         name: "run",
         doc: "The program and its arguments as a list, or one line for `sh -c`.",
         schema: || schema::any_of(&[schema::text(), schema::list_of(schema::scalar())]),
-        read: |reader, node, draft| draft.run = run(reader, node),
+        read: |reader, node, draft| {
+            draft.run_given = true;
+            draft.run = run(reader, node);
+        },
     },
     Field {
         name: "env",
@@ -125,7 +128,11 @@ fn run(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
         _ => return reader.wrong(node, EXPECTED),
     };
     if words.is_empty() {
-        reader.report(Problem::new(node.span, "an empty list", "a program to run"));
+        reader.report(Problem::new(
+            node.span,
+            "found an empty list",
+            "a program to run",
+        ));
         return None;
     }
     if words.len() > RUN_WORDS_MAX {
@@ -140,7 +147,11 @@ fn run(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
             let text = scalar(reader, word, "a word of text")?;
             no_nul(reader, word, &text)?;
             if index == 0 && text.is_empty() {
-                reader.report(Problem::new(word.span, "empty text", "a program to run"));
+                reader.report(Problem::new(
+                    word.span,
+                    "found empty text",
+                    "a program to run",
+                ));
             }
             Some(text)
         });
@@ -158,13 +169,13 @@ fn env(reader: &mut Reader, node: &Node, draft: &mut Draft) {
     for (key, value) in reader.map(node, expected).into_iter().flatten() {
         reader.within(&key.text, |reader| {
             if key.text.is_empty() || key.text.contains(['=', '\0']) {
-                let found = format!("{} as the name of a variable", quoted(&key.text));
+                let found = format!("{} is not the name of a variable", quoted(&key.text));
                 let expected = "a name without `=` and without a NUL";
                 reader.report(Problem::new(key.span, found, expected));
             }
             // No value of a variable is ever repeated: it may be a secret.
             let Some(text) = value.scalar_text() else {
-                let problem = Problem::new(value.span, value.value.kind(), "text");
+                let problem = Problem::new(value.span, value.value.describe_kind(), "text");
                 reader.report(match value.value {
                     Value::Null => problem.hint("for an empty value write \"\""),
                     _ => problem,
@@ -191,7 +202,7 @@ fn bytes(reader: &mut Reader, node: &Node, least: Bytes, example: &str) -> Optio
     match quantity::bytes(text) {
         Ok(amount) if amount >= least => Some(amount),
         Ok(amount) => {
-            let problem = Problem::new(node.span, format!("{amount} in all"), expected);
+            let problem = Problem::new(node.span, format!("{amount} is too little"), expected);
             let is_plain = matches!(whole_number(text), Some(1..));
             let hint = format!("a number without a unit is bytes; write {text}M");
             reader.report(problem.hint_maybe(is_plain.then_some(hint)));
@@ -387,7 +398,7 @@ pub(crate) fn checked_name(
     match Name::new(text) {
         Ok(name) => Some(name),
         Err(error) => {
-            let found = format!("{} as a name: {error}", quoted(text));
+            let found = format!("{} is not a name: {error}", quoted(text));
             let expected = "lower-case letters, digits and hyphens, such as web-1";
             let problem = Problem::new(span, found, expected);
             reader.report(problem.hint_maybe(name_like(text)));
@@ -413,7 +424,7 @@ pub(crate) fn scalar(reader: &mut Reader, node: &Node, expected: &str) -> Option
     match node.scalar_text() {
         Some(text) => Some(text),
         None => {
-            let problem = Problem::new(node.span, node.value.kind(), expected);
+            let problem = Problem::new(node.span, node.value.describe_kind(), expected);
             reader.report(match node.value {
                 Value::Null => problem.hint("for empty text write \"\""),
                 _ => problem,

@@ -96,6 +96,7 @@ pub fn duration(text: &str) -> Result<DurationMs, AmountError> {
     let mut sum = 0u128;
     loop {
         let (number, after) = Decimal::take(rest).ok_or_else(|| no_number(text))?;
+        let after = after.trim_start();
         let unit_length = after
             .find(|c: char| !c.is_ascii_alphabetic())
             .unwrap_or(after.len());
@@ -108,7 +109,11 @@ pub fn duration(text: &str) -> Result<DurationMs, AmountError> {
             "d" => 86_400_000,
             "" => {
                 let error = AmountError::new(format!("{} has no unit", quoted(text)));
-                return Err(error.hint(format!("write {text}s if seconds are meant")));
+                let is_number = text
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit() || byte == b'.');
+                let hint = format!("write {text}s if seconds are meant");
+                return Err(if is_number { error.hint(hint) } else { error });
             }
             _ => {
                 let found = format!("{} has the unknown unit {}", quoted(text), quoted(unit));
@@ -264,6 +269,7 @@ mod tests {
         check("1h30m", 5_400_000);
         check("1h 30m", 5_400_000);
         check("2d", 172_800_000);
+        check("10 s", 10_000);
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl Reader {
         };
         let found = words.iter().find(|(name, _)| name == text);
         if found.is_none() {
-            let problem = Problem::new(node.span, quoted(text), expected);
+            let problem = Problem::new(node.span, format!("found {}", quoted(text)), expected);
             self.report(problem.hint_maybe(nearest(text, &names)));
         }
         found.map(|(_, value)| *value)

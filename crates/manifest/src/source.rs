@@ -2,7 +2,7 @@
 
 use crate::Manifest;
 use crate::draft::{SourceDraft, files_too_large};
-use crate::error::{ManifestError, ManifestErrors};
+use crate::error::{ManifestError, ManifestErrors, printable};
 use crate::files::MODE_MAX;
 use crate::place::Lines;
 use spawnery_model::{File, Name, Workload};
@@ -44,7 +44,7 @@ impl FileSource {
 
     fn error(&self, found: String, expected: String) -> ManifestError {
         ManifestError {
-            found,
+            found: printable(&found),
             expected,
             ..self.place.clone()
         }

@@ -8,11 +8,13 @@ use toml::de::{DeTable, DeValue};
 
 /// Reads a TOML document.
 pub(crate) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
-    let (table, errors) = DeTable::parse_recoverable(text);
-    if !errors.is_empty() {
-        problems.extend(errors.iter().map(syntax));
-        return None;
-    }
+    let table = match DeTable::parse(text) {
+        Ok(table) => table,
+        Err(first) => {
+            problems.extend(all_errors(text, first).iter().map(syntax));
+            return None;
+        }
+    };
     let mut budget = Budget::default();
     let span = Span::from(table.span());
     match map(table.into_inner(), 0, &mut budget, problems) {
@@ -24,6 +26,16 @@ pub(crate) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
     }
 }
 
+/// All breaks of TOML's rules, or only the `first` of a text so large that the list of them could
+/// be much larger still.
+fn all_errors(text: &str, first: toml::de::Error) -> Vec<toml::de::Error> {
+    const TEXT_BYTES_MAX: usize = 64 << 10;
+    match text.len() {
+        0..=TEXT_BYTES_MAX => DeTable::parse_recoverable(text).1,
+        _ => vec![first],
+    }
+}
+
 fn map(
     table: DeTable<'_>,
     depth: usize,
@@ -31,7 +43,9 @@ fn map(
     problems: &mut Vec<Problem>,
 ) -> Result<Value, Problem> {
     let mut map = MapBuilder::default();
-    for (key, value) in table {
+    let mut entries: Vec<_> = table.into_iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
+    for (key, value) in entries {
         let span = Span::from(key.span());
         budget.take(span, depth, key.get_ref().len())?;
         let key = Key {

@@ -1,6 +1,6 @@
 //! One tree for all formats: values with their places, before anybody knows what they mean.
 
-use crate::error::{Problem, quoted};
+use crate::error::{ERRORS_MAX, Problem, quoted};
 use crate::place::Span;
 use std::collections::BTreeSet;
 
@@ -34,14 +34,14 @@ pub(crate) struct Key {
 }
 
 impl Node {
-    /// What it is, for an error that says what was found.
+    /// What was found, for an error.
     pub(crate) fn describe(&self) -> String {
         match &self.value {
-            Value::Null => "nothing".to_owned(),
-            Value::Bool(value) => format!("`{value}`"),
-            Value::Number(text) => format!("the number {}", quoted(text)),
-            Value::Text(text) => format!("the text {}", quoted(text)),
-            other => other.kind().to_owned(),
+            Value::Bool(value) => format!("found `{value}`"),
+            Value::Text(text) if text.is_empty() => "found empty text".to_owned(),
+            Value::Number(text) => format!("found the number {}", quoted(text)),
+            Value::Text(text) => format!("found the text {}", quoted(text)),
+            other => other.describe_kind(),
         }
     }
 
@@ -56,16 +56,17 @@ impl Node {
 }
 
 impl Value {
-    /// Its kind, for errors that must not repeat the value.
-    pub(crate) fn kind(&self) -> &'static str {
-        match self {
+    /// What kind of value was found, for errors that must not repeat it.
+    pub(crate) fn describe_kind(&self) -> String {
+        let kind = match self {
             Value::Null => "nothing",
             Value::Bool(_) => "true or false",
             Value::Number(_) => "a number",
             Value::Text(_) => "text",
             Value::List(_) => "a list",
             Value::Map(_) => "a map",
-        }
+        };
+        format!("found {kind}")
     }
 }
 
@@ -132,9 +133,11 @@ impl MapBuilder {
     /// Adds an entry; one whose key is there already is reported and left out.
     pub(crate) fn insert(&mut self, key: Key, value: Node, problems: &mut Vec<Problem>) {
         if !self.seen.insert(key.text.clone()) {
-            let found = format!("{} is given twice", quoted(&key.text));
-            problems
-                .push(Problem::new(key.span, found, "each name once").hint("keep one of the two"));
+            if problems.len() < ERRORS_MAX {
+                let found = format!("{} is given twice", quoted(&key.text));
+                let problem = Problem::new(key.span, found, "each name once");
+                problems.push(problem.hint("keep one of the two"));
+            }
             return;
         }
         self.entries.push((key, value));

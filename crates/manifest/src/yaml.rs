@@ -103,20 +103,13 @@ impl Builder {
             Event::Alias(anchor) => self.alias(anchor, span),
             Event::UnresolvedAlias(name) => {
                 let found = format!("no anchor is called {}", quoted(&name));
-                self.problems.push(
+                let name: String = name.chars().take(20).collect();
+                Err(
                     Problem::new(span, found, "the name of an anchor above").hint(format!(
-                        "mark the value that you mean with `&{}`, or put quotes round text that \
-                         starts with `*`",
-                        name.chars().take(20).collect::<String>()
+                        "mark the value that is meant with `&{name}`, or put quotes round text \
+                         that starts with `*`"
                     )),
-                );
-                let value = Value::Null;
-                let size = Size {
-                    nodes: 1,
-                    text_bytes: 0,
-                    height: 0,
-                };
-                self.finished(Node { value, span }, 0, size)
+                )
             }
             _ => Ok(()),
         }
@@ -182,7 +175,7 @@ impl Builder {
             Collection::List(list) => list.push(node),
             Collection::Map(map, pending) => match pending.take() {
                 Some(key) => map.insert(key, node, &mut self.problems),
-                None => *pending = Some(key_of(node, &mut self.problems)),
+                None => *pending = Some(key_of(node)?),
             },
         }
         Ok(())
@@ -229,20 +222,17 @@ impl Builder {
     }
 }
 
-/// Makes a key of a value; one that cannot be a key is reported.
-fn key_of(node: Node, problems: &mut Vec<Problem>) -> Key {
-    let text = match node.value {
-        Value::Text(text) | Value::Number(text) => text,
-        Value::Bool(value) => value.to_string(),
-        Value::Null | Value::List(_) | Value::Map(_) => {
-            let found = format!("{} as a name", node.value.kind());
-            problems.push(Problem::new(node.span, found, "text before the colon"));
-            String::new()
+/// Makes a key of a value.
+fn key_of(node: Node) -> Result<Key, Problem> {
+    match node.scalar_text() {
+        Some(text) => Ok(Key {
+            text,
+            span: node.span,
+        }),
+        None => {
+            let found = format!("{} where a name stands", node.value.describe_kind());
+            Err(Problem::new(node.span, found, "a name before the colon"))
         }
-    };
-    Key {
-        text,
-        span: node.span,
     }
 }
 

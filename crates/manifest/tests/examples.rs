@@ -230,3 +230,55 @@ fn every_field_of_the_schema_is_known_to_the_reader() {
         assert_eq!(unknown, None, "{field}");
     }
 }
+
+const WITH_SOURCES: &str = "\
+services:
+  web:
+    run: x
+    files:
+      /b: {source: ./b.conf}
+      /a: {source: ../a.conf, mode: \"0600\"}
+      /c: text
+";
+
+#[test]
+fn sources_are_put_into_their_workloads() {
+    let manifest = parse(WITH_SOURCES, Format::Yaml).expect("the manifest is right");
+    let sources = manifest.sources.iter();
+    let sources: Vec<&str> = sources.map(|source| source.source.as_str()).collect();
+    assert_eq!(sources, ["./b.conf", "../a.conf"]);
+    let again = parse(&manifest.to_json(), Format::Json).expect("sources are written");
+    assert_eq!(again.sources.len(), 2);
+    let manifest = manifest.with_files(|source| Ok((source.source.clone().into_bytes(), 0o100755)));
+    let manifest = manifest.expect("the sources can be read");
+    assert!(manifest.sources.is_empty());
+    let files = &manifest.workloads[0].process.files;
+    let files: Vec<_> = files
+        .iter()
+        .map(|file| (file.path.as_str(), file.mode, file.content.as_slice()))
+        .collect();
+    assert_eq!(
+        files,
+        [
+            ("/a", 0o600, b"../a.conf".as_slice()),
+            ("/b", 0o755, b"./b.conf"),
+            ("/c", 0o644, b"text"),
+        ]
+    );
+}
+
+#[test]
+fn a_source_that_cannot_be_used_is_reported_at_its_place() {
+    let manifest = parse(WITH_SOURCES, Format::Yaml).expect("the manifest is right");
+    let errors = manifest.with_files(|source| match source.path.as_str() {
+        "/a" => Ok((vec![0; 2 << 20], 0o644)),
+        _ => Err("no such file".to_owned()),
+    });
+    assert_eq!(
+        errors.expect_err("neither can be used").to_string(),
+        "line 5, column 11: services.web.files.\"/b\": cannot read `./b.conf`: no such file; \
+         expected a readable file beside the manifest\n\
+         line 6, column 11: services.web.files.\"/a\": the files of this workload have 2097156 \
+         bytes together; expected at most 1048576 bytes"
+    );
+}

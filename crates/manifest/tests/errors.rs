@@ -1,0 +1,1000 @@
+//! Bad manifests, and what a person is told.
+
+use spawnery_manifest::{ERRORS_MAX, Format, parse};
+use spawnery_model::limits::MANIFEST_BYTES_MAX;
+
+/// Checks all errors of a manifest, one on each line.
+fn check(format: Format, text: &str, expected: &str) {
+    let errors = match parse(text, format) {
+        Ok(_) => "no error".to_owned(),
+        Err(errors) => errors.to_string(),
+    };
+    assert_eq!(errors, expected, "{text}");
+}
+
+fn yaml(text: &str, expected: &str) {
+    check(Format::Yaml, text, expected);
+}
+
+fn toml(text: &str, expected: &str) {
+    check(Format::Toml, text, expected);
+}
+
+fn json(text: &str, expected: &str) {
+    check(Format::Json, text, expected);
+}
+
+/// Checks a field of a service; it stands on line 4 from column 5.
+fn web(field: &str, expected: &str) {
+    yaml(
+        &format!("services:\n  web:\n    run: x\n    {field}\n"),
+        expected,
+    );
+}
+
+/// Checks a field of a job; it stands on line 4 from column 5.
+fn tick(field: &str, expected: &str) {
+    yaml(
+        &format!("jobs:\n  tick:\n    run: x\n    {field}\n"),
+        expected,
+    );
+}
+
+#[test]
+fn what_is_no_manifest_is_refused() {
+    yaml(
+        "",
+        "line 1, column 1: the manifest declares nothing; expected at least one service, \
+         job or session (start with `services:`, a name and `run:` below it)",
+    );
+    yaml(
+        "# nothing\n",
+        "line 1, column 1: the manifest declares nothing; expected at least one service, \
+         job or session (start with `services:`, a name and `run:` below it)",
+    );
+    yaml(
+        "services: {}\n",
+        "line 1, column 1: the manifest declares nothing; expected at least one service, \
+         job or session (start with `services:`, a name and `run:` below it)",
+    );
+    yaml(
+        "services:\n",
+        "line 1, column 9: services: found nothing; expected a map of services by their \
+         names",
+    );
+    yaml(
+        "services: [web]\n",
+        "line 1, column 11: services: found a list; expected a map of services by their \
+         names",
+    );
+    yaml(
+        "just text",
+        "line 1, column 1: found the text `just text`; expected a map with `services`, \
+         `jobs`, `sessions` or `$schema`",
+    );
+    yaml(
+        "servces:\n  web: {run: x}\n",
+        "line 1, column 1: servces: unknown field `servces`; expected one of services, \
+         jobs, sessions, $schema (did you mean `services`?)",
+    );
+    yaml(
+        "run: x\n",
+        "line 1, column 1: run: unknown field `run`; expected one of services, jobs, \
+         sessions, $schema (it belongs to a workload: below `services:`, `jobs:` or \
+         `sessions:` and a name)",
+    );
+    json(
+        "[]",
+        "line 1, column 1: found a list; expected a map with `services`, `jobs`, \
+         `sessions` or `$schema`",
+    );
+    toml(
+        "x = 1\n",
+        "line 1, column 1: x: unknown field `x`; expected one of services, jobs, \
+         sessions, $schema",
+    );
+}
+
+#[test]
+fn a_workload_without_a_name_of_its_own_or_a_program_is_refused() {
+    yaml(
+        "services:\n  web: {}\n",
+        "line 2, column 3: services.web: the service `web` does not say what to run; \
+         expected the field `run` (add for example `run: echo hello`)",
+    );
+    yaml(
+        "services:\n  web:\n",
+        "line 2, column 6: services.web: found nothing; expected a map of fields",
+    );
+    yaml(
+        "services:\n  My_Web: {run: x}\n",
+        "line 2, column 3: services.My_Web: `My_Web` is not a name: a name has \
+         lower-case letters, digits and hyphens only, not 'M'; expected lower-case \
+         letters, digits and hyphens, such as web-1 (write `my-web`)",
+    );
+    yaml(
+        "services:\n  web: {run: x}\njobs:\n  web: {run: x}\n",
+        "line 4, column 3: jobs.web: `web` is the name of a service too; expected names \
+         that differ over services, jobs and sessions",
+    );
+    yaml(
+        "services:\n  web: {run: x}\n  web: {run: y}\n",
+        "line 3, column 3: `web` is given twice; expected each name once (keep one of \
+         the two)",
+    );
+    yaml(
+        "services:\n  web:\n    run: x\n    run: y\n",
+        "line 4, column 5: `run` is given twice; expected each name once (keep one of \
+         the two)",
+    );
+    yaml(
+        "services: {web: {run: []}}\n",
+        "line 1, column 23: services.web.run: found an empty list; expected a program to \
+         run",
+    );
+    yaml(
+        "services: {web: {run: \"\"}}\n",
+        "line 1, column 23: services.web.run: found empty text; expected a list such as \
+         [sleep, 60], or a line for `sh -c`",
+    );
+    yaml(
+        "services: {web: {run: [\"\", a]}}\n",
+        "line 1, column 24: services.web.run[0]: found empty text; expected a program to \
+         run",
+    );
+    yaml(
+        "services: {web: {run: [a, null]}}\n",
+        "line 1, column 27: services.web.run[1]: found nothing; expected a word of text \
+         (for empty text write \"\")",
+    );
+    yaml(
+        "services: {web: {run: [a, \"b\\0\"]}}\n",
+        "line 1, column 27: services.web.run[1]: a NUL character in text; expected text \
+         without a NUL",
+    );
+    yaml(
+        "services: {web: {run: {a: b}}}\n",
+        "line 1, column 23: services.web.run: found a map; expected a list such as \
+         [sleep, 60], or a line for `sh -c`",
+    );
+    toml(
+        "[services.web]\nrun = \"x\"\n[jobs.web]\nrun = \"y\"\n",
+        "line 3, column 7: jobs.web: `web` is the name of a service too; expected names \
+         that differ over services, jobs and sessions",
+    );
+}
+
+#[test]
+fn what_breaks_yaml_is_refused() {
+    yaml(
+        "services:\n\tweb: {run: x}\n",
+        "line 2, column 2: tabs disallowed within this context (block indentation); \
+         expected valid YAML (indent with spaces; YAML does not take tabs)",
+    );
+    yaml(
+        "services:\n  web: {run: x\n",
+        "line 2, column 8: unclosed bracket '{'; expected valid YAML",
+    );
+    yaml(
+        "services: {web: {run: x}}\n---\njobs: {}\n",
+        "line 2, column 1: a second document starts here; expected one document in a \
+         manifest (remove the `---`, or make two manifests)",
+    );
+    yaml(
+        "services: {web: {run: !shell x}}\n",
+        "line 1, column 30: a tag that means nothing here; expected a value without a \
+         tag (remove the word that starts with `!`)",
+    );
+    yaml(
+        "services: {web: {run: *line}}\n",
+        "line 1, column 23: no anchor is called `line`; expected the name of an anchor \
+         above (mark the value that is meant with `&line`, or put quotes round text that \
+         starts with `*`)",
+    );
+    yaml(
+        "services: {web: &w {run: *w}}\n",
+        "line 1, column 26: an alias inside the value that it repeats; expected an alias \
+         of a finished value",
+    );
+    yaml(
+        "? [a]\n: b\n",
+        "line 1, column 3: found a list where a name stands; expected a name before the \
+         colon",
+    );
+    yaml(
+        "services:\n  web:\n    run: x\n    <<: {pids: 5}\n",
+        "line 4, column 5: services.web.\"<<\": unknown field `<<`; expected one of run, \
+         env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
+         stdin, replicas, restart, stop, files, constraints, labels (YAML 1.2 does not \
+         merge maps; repeat the fields)",
+    );
+    yaml(
+        "äö: ü\nservices: {web: {run: x, pids: 0}}\n",
+        concat!(
+            "line 1, column 1: \"äö\": unknown field `äö`; expected one of services, jobs, sessions, $schema\n",
+            "line 2, column 32: services.web.pids: found the number `0`; expected a whole number from 1 to 4194304"
+        ),
+    );
+}
+
+#[test]
+fn what_breaks_toml_is_refused() {
+    toml(
+        "[services.web\nrun = \"x\"\n",
+        "line 1, column 14: unclosed table, expected `]`; expected valid TOML",
+    );
+    toml(
+        "[services.web]\nrun = \"x\"\nrun = \"y\"\n",
+        "line 3, column 1: duplicate key; expected valid TOML (keep one of the two)",
+    );
+    toml(
+        "[services.web]\nrun = x\nmemory = 5 6\n",
+        concat!(
+            "line 2, column 7: string values must be quoted, expected literal string; expected valid TOML\n",
+            "line 3, column 10: string values must be quoted, expected literal string; expected valid TOML"
+        ),
+    );
+    toml(
+        "[services.web]\nrun = \"x\"\nmemmory = \"1G\"\n",
+        "line 3, column 1: services.web.memmory: unknown field `memmory`; expected one \
+         of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels \
+         (did you mean `memory`?)",
+    );
+    toml(
+        "[services.web]\nrun = \"x\"\ncpu = 0.0\nstart = 1979-05-27\n",
+        concat!(
+            "line 3, column 7: services.web.cpu: no processor share at all; expected a number of cores such as 2 or 0.5, at least 0.001\n",
+            "line 4, column 1: services.web.start: unknown field `start`; expected one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, stdin, replicas, restart, stop, files, constraints, labels (did you mean `restart`?)"
+        ),
+    );
+    toml(
+        "services.web.run = \"x\"\nservices.web.ports = [80, 0x50]\n",
+        "line 2, column 27: services.web.ports[1]: port 80 is given twice; expected each \
+         port once",
+    );
+    toml(
+        "[services.web]\nrun = \"x\"\n[services.web.files.\"/a\"]\ncontent = \"\"\nmode = 420\n",
+        "line 5, column 8: services.web.files.\"/a\".mode: found the number `420`; \
+         expected permission bits in octal digits, such as \"0644\" or \"0755\" (write \
+         the octal digits as text, in quotes)",
+    );
+}
+
+#[test]
+fn what_breaks_json_is_refused() {
+    json(
+        r#"{"services": {"web": {"run": "x", "memmory": "1G"}}}"#,
+        "line 1, column 35: services.web.memmory: unknown field `memmory`; expected one \
+         of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels \
+         (did you mean `memory`?)",
+    );
+    json(
+        r#"{"services": {"web": {"run": "x"}, "web": {"run": "y"}}}"#,
+        "line 1, column 36: `web` is given twice; expected each name once (keep one of \
+         the two)",
+    );
+    json(
+        r#"{"services": {"web": {"run": "x",}}}"#,
+        "line 1, column 34: found `}`; expected a name in double quotes (remove the \
+         comma before it)",
+    );
+    json(
+        r#"{"services": {'web': 1}}"#,
+        "line 1, column 15: found `'`; expected a name in double quotes (JSON has double \
+         quotes only)",
+    );
+    json(
+        r#"{"services": {"web": {"run": x}}}"#,
+        "line 1, column 30: the word `x` without quotes; expected a value (put double \
+         quotes round text)",
+    );
+    json(
+        r#"{"services": {"web": {"run": "x", "mode": 0644}}}"#,
+        "line 1, column 44: found `6`; expected the end of the number (text such as \
+         \"512M\" or \"0644\" needs double quotes)",
+    );
+    json(
+        r#"{"services": {"web": {"run": "x"#,
+        "line 1, column 30: the text that starts here does not end; expected a closing \
+         double quote",
+    );
+    json(
+        r#"{"jobs": {"a": {"run": "\x"}}}"#,
+        "line 1, column 25: an unknown escape; expected one of \\\" \\\\ \\/ \\b \\f \\n \
+         \\r \\t \\uXXXX",
+    );
+    json(
+        r#"{"jobs": {"a": {"run": "\ud800"}}}"#,
+        "line 1, column 25: an escape that is no character; expected one of \\\" \\\\ \
+         \\/ \\b \\f \\n \\r \\t \\uXXXX",
+    );
+    json(
+        r#"{"jobs": {}} // no"#,
+        "line 1, column 14: found `/`; expected the end of the manifest (JSON has no \
+         comments; YAML and TOML do)",
+    );
+    json(
+        "{\n  \"jobs\": {\n    \"a\": {\"run\": \"é\", \"attempts\": 1.0}\n  }\n}",
+        "line 3, column 35: jobs.a.attempts: found the number `1.0`; expected a whole \
+         number from 1 to 10000",
+    );
+}
+
+#[test]
+fn impossible_limits_are_refused() {
+    web(
+        "memmory: 256M",
+        "line 4, column 5: services.web.memmory: unknown field `memmory`; expected one \
+         of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels \
+         (did you mean `memory`?)",
+    );
+    web(
+        "memAlloc: 256M",
+        "line 4, column 5: services.web.memAlloc: unknown field `memAlloc`; expected one \
+         of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels \
+         (did you mean `memory`?)",
+    );
+    web(
+        "image: debian",
+        "line 4, column 5: services.web.image: unknown field `image`; expected one of \
+         run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels",
+    );
+    web(
+        "memory: 256",
+        "line 4, column 13: services.web.memory: 256B is too little; expected an amount \
+         such as 512M or 4G, at least 1M (a number without a unit is bytes; write 256M)",
+    );
+    web(
+        "memory: 0",
+        "line 4, column 13: services.web.memory: 0B is too little; expected an amount \
+         such as 512M or 4G, at least 1M",
+    );
+    web(
+        "memory: lots",
+        "line 4, column 13: services.web.memory: `lots` does not start with a number; \
+         expected an amount such as 512M or 4G, at least 1M",
+    );
+    web(
+        "memory: 1X",
+        "line 4, column 13: services.web.memory: `1X` has the unknown unit `X`; expected \
+         an amount such as 512M or 4G, at least 1M (the units are B, K, M, G and T)",
+    );
+    web(
+        "memory: -1M",
+        "line 4, column 13: services.web.memory: `-1M` is negative; expected an amount \
+         such as 512M or 4G, at least 1M",
+    );
+    web(
+        "memory: [1]",
+        "line 4, column 13: services.web.memory: found a list; expected an amount such \
+         as 512M or 4G, at least 1M",
+    );
+    web(
+        "memory: 2000T",
+        "line 4, column 13: services.web.memory: `2000T` is more than 1024T, the most \
+         that can be asked for; expected an amount such as 512M or 4G, at least 1M",
+    );
+    web(
+        "cpu: 0",
+        "line 4, column 10: services.web.cpu: no processor share at all; expected a \
+         number of cores such as 2 or 0.5, at least 0.001",
+    );
+    web(
+        "cpu: -1",
+        "line 4, column 10: services.web.cpu: `-1` is negative; expected a number of \
+         cores such as 2 or 0.5, at least 0.001",
+    );
+    web(
+        "cpu: 0.0001",
+        "line 4, column 10: services.web.cpu: `0.0001` has more than three digits after \
+         the point; expected a number of cores such as 2 or 0.5, at least 0.001 (round \
+         it to thousandths of a core)",
+    );
+    web(
+        "cpu: 500m",
+        "line 4, column 10: services.web.cpu: `500m` is in thousandths; expected a \
+         number of cores such as 2 or 0.5, at least 0.001 (write 0.5)",
+    );
+    web(
+        "cpu: 50%",
+        "line 4, column 10: services.web.cpu: `50%` has a unit; expected a number of \
+         cores such as 2 or 0.5, at least 0.001 (write the number of cores alone)",
+    );
+    web(
+        "cpu: 99999",
+        "line 4, column 10: services.web.cpu: `99999` is more than 10000 cores, the most \
+         that can be asked for; expected a number of cores such as 2 or 0.5, at least \
+         0.001",
+    );
+    web(
+        "cpu: {max: 1}",
+        "line 4, column 10: services.web.cpu: no `reserved`; expected `reserved`, and \
+         maybe `max` (add for example reserved: 0.1)",
+    );
+    web(
+        "cpu: {reserved: 2, max: 1}",
+        "line 4, column 10: services.web.cpu: `max` is less than `reserved`; expected at \
+         least what is reserved",
+    );
+    web(
+        "cpu: 1\n    cpuShares: 512",
+        "line 5, column 16: services.web: `cpu` and `cpuShares` are both given; expected \
+         one of the two (1024 shares are one core; keep `cpu`)",
+    );
+    web(
+        "cpuShares: 0",
+        "line 4, column 16: services.web.cpuShares: found the number `0`; expected a \
+         whole number from 1 to 10240000",
+    );
+    web(
+        "disk: 0",
+        "line 4, column 11: services.web.disk: 0B is too little; expected an amount such \
+         as 1G or 4G, at least 1B",
+    );
+    web(
+        "pids: 0",
+        "line 4, column 11: services.web.pids: found the number `0`; expected a whole \
+         number from 1 to 4194304",
+    );
+    web(
+        "pids: 1.5",
+        "line 4, column 11: services.web.pids: found the number `1.5`; expected a whole \
+         number from 1 to 4194304",
+    );
+    web(
+        r#"pids: "5""#,
+        "line 4, column 11: services.web.pids: found the text `5`; expected a whole \
+         number from 1 to 4194304 (remove the quotes)",
+    );
+    web(
+        "pids: many",
+        "line 4, column 11: services.web.pids: found the text `many`; expected a whole \
+         number from 1 to 4194304",
+    );
+}
+
+#[test]
+fn impossible_ports_and_networks_are_refused() {
+    web(
+        "ports: 8000",
+        "line 4, column 12: services.web.ports: found the number `8000`; expected a list \
+         of ports (write for example [8000])",
+    );
+    web(
+        "ports: [0]",
+        "line 4, column 13: services.web.ports[0]: found the number `0`; expected a \
+         whole number from 1 to 65535",
+    );
+    web(
+        "ports: [70000]",
+        "line 4, column 13: services.web.ports[0]: found the number `70000`; expected a \
+         whole number from 1 to 65535",
+    );
+    web(
+        "ports: [80, 80]",
+        "line 4, column 17: services.web.ports[1]: port 80 is given twice; expected each \
+         port once",
+    );
+    web(
+        r#"ports: ["80:8080"]"#,
+        "line 4, column 13: services.web.ports[0]: found the text `80:8080`; expected a \
+         port from 1 to 65535 (write only the port on which it listens)",
+    );
+    web(
+        "ports: [{name: HTTP, port: 80}]",
+        "line 4, column 20: services.web.ports[0].name: `HTTP` is not a name: a name has \
+         lower-case letters, digits and hyphens only, not 'H'; expected lower-case \
+         letters, digits and hyphens, such as web-1 (write `http`)",
+    );
+    web(
+        "ports: [{name: a}]",
+        "line 4, column 13: services.web.ports[0]: no `port`; expected `port`, and maybe \
+         `name`",
+    );
+    web(
+        "ports: [{name: a, port: 1}, {name: a, port: 2}]",
+        "line 4, column 33: services.web.ports[1]: two ports are called `a`; expected \
+         each name once",
+    );
+    web(
+        "network: bridge",
+        "line 4, column 14: services.web.network: found `bridge`; expected `none` or \
+         `host`",
+    );
+    web(
+        "network: hosts",
+        "line 4, column 14: services.web.network: found `hosts`; expected `none` or \
+         `host` (did you mean `host`?)",
+    );
+}
+
+#[test]
+fn impossible_env_and_files_are_refused_without_their_values() {
+    web(
+        "env: [TOKEN=s3cret]",
+        "line 4, column 10: services.web.env: found a list; expected a map such as \
+         {GREETING: hello}, not a list",
+    );
+    web(
+        r#"env: {"A=B": s3cret}"#,
+        "line 4, column 11: services.web.env.\"A=B\": `A=B` is not the name of a \
+         variable; expected a name without `=` and without a NUL",
+    );
+    web(
+        r#"env: {"": s3cret}"#,
+        "line 4, column 11: services.web.env.\"\": `` is not the name of a variable; \
+         expected a name without `=` and without a NUL",
+    );
+    web(
+        "env: {A: null}",
+        "line 4, column 14: services.web.env.A: found nothing; expected text (for an \
+         empty value write \"\")",
+    );
+    web(
+        "env: {TOKEN: [s3cret]}",
+        "line 4, column 18: services.web.env.TOKEN: found a list; expected text",
+    );
+    web(
+        r#"env: {A: "s3cret\0"}"#,
+        "line 4, column 14: services.web.env.A: a NUL character in text; expected text \
+         without a NUL",
+    );
+    web(
+        "working_directory: srv",
+        "line 4, column 24: services.web.working_directory: `srv` is not absolute; \
+         expected an absolute path such as /etc/app.conf (write `/srv`)",
+    );
+    web(
+        "working_directory: /a/../b",
+        "line 4, column 24: services.web.working_directory: `/a/../b` has the part `..`; \
+         expected an absolute path such as /etc/app.conf (write the path without `..`)",
+    );
+    web(
+        "stdin: yes",
+        "line 4, column 12: services.web.stdin: found the text `yes`; expected true or \
+         false (write true)",
+    );
+    web(
+        "files: {app.conf: s3cret}",
+        "line 4, column 13: services.web.files.\"app.conf\": `app.conf` is not absolute; \
+         expected an absolute path such as /etc/app.conf (write `/app.conf`)",
+    );
+    web(
+        "files: {/etc/../x: y}",
+        "line 4, column 13: services.web.files.\"/etc/../x\": `/etc/../x` has the part \
+         `..`; expected an absolute path such as /etc/app.conf (write the path without \
+         `..`)",
+    );
+    web(
+        "files: {/etc//x: y}",
+        "line 4, column 13: services.web.files.\"/etc//x\": `/etc//x` has an empty part; \
+         expected an absolute path such as /etc/app.conf (remove the slash that is too \
+         much)",
+    );
+    web(
+        "files: {/: y}",
+        "line 4, column 13: services.web.files.\"/\": `/` is the root folder; expected \
+         an absolute path such as /etc/app.conf",
+    );
+    web(
+        "files: {/a: {}}",
+        "line 4, column 17: services.web.files.\"/a\": a file without content; expected \
+         one of `content`, `content_base64` and `source`",
+    );
+    web(
+        "files: {/a: {content: s3cret, source: y}}",
+        "line 4, column 17: services.web.files.\"/a\": a file with more than one \
+         content; expected one of `content`, `content_base64` and `source`",
+    );
+    web(
+        "files: {/a: x, /a/b: y}",
+        "line 4, column 20: services.web.files.\"/a/b\": `/a` is a file and a folder; \
+         expected paths that can stand together",
+    );
+    web(
+        "files: {/a: {content: x, mode: 644}}",
+        "line 4, column 36: services.web.files.\"/a\".mode: found the number `644`; \
+         expected permission bits in octal digits, such as \"0644\" or \"0755\" (write \
+         the octal digits as text, in quotes)",
+    );
+    web(
+        r#"files: {/a: {content: x, mode: "4755"}}"#,
+        "line 4, column 36: services.web.files.\"/a\".mode: `4755` has more than the \
+         permission bits; expected permission bits in octal digits, such as \"0644\" or \
+         \"0755\" (an instance cannot gain privileges; write \"0755\")",
+    );
+    web(
+        "files: {/a: {content: x, mode: rw}}",
+        "line 4, column 36: services.web.files.\"/a\".mode: found the text `rw`; \
+         expected permission bits in octal digits, such as \"0644\" or \"0755\"",
+    );
+    web(
+        "files: {/a: {source: /etc/passwd}}",
+        "line 4, column 26: services.web.files.\"/a\".source: `/etc/passwd` is not \
+         beside the manifest; expected a path from the manifest's folder, such as \
+         ./app.conf",
+    );
+    web(
+        r#"files: {/a: {content_base64: "s3cret"}}"#,
+        "line 4, column 34: services.web.files.\"/a\".content_base64: text that is not \
+         in base 64; expected base 64 (`base64 FILE` makes it; plain text goes into \
+         `content`)",
+    );
+    web(
+        "files: {/a: 5}",
+        "line 4, column 17: services.web.files.\"/a\": found a number; expected text \
+         (put quotes round it)",
+    );
+}
+
+#[test]
+fn impossible_ends_are_refused() {
+    web(
+        "restart: no",
+        "line 4, column 14: services.web.restart: found the text `no`; expected `never`, \
+         `on-failure` or `always` (write never)",
+    );
+    web(
+        "restart: on-falure",
+        "line 4, column 14: services.web.restart: found `on-falure`; expected `never`, \
+         `on-failure` or `always` (did you mean `on-failure`?)",
+    );
+    web(
+        "restart: {delay: 5m, delay_max: 1m}",
+        "line 4, column 37: services.web.restart.delay_max: the delay starts at 5m and \
+         may grow to 1m; expected `delay_max` of at least 5m",
+    );
+    web(
+        "restart: {delay: 10}",
+        "line 4, column 22: services.web.restart.delay: the number `10` without a unit; \
+         expected a time with its unit, such as 500ms, 10s, 5m, 1h or 2d (write 10s if \
+         seconds are meant)",
+    );
+    web(
+        "restart: {delay: 0s}",
+        "line 4, column 22: services.web.restart.delay: `0s` is too short; expected at \
+         least 1ms",
+    );
+    web(
+        "restart: {backoff: 1s}",
+        "line 4, column 15: services.web.restart.backoff: unknown field `backoff`; \
+         expected one of policy, delay, delay_max, reset_after",
+    );
+    web(
+        "stop: SIGTREM",
+        "line 4, column 11: services.web.stop: the unknown signal `SIGTREM`; expected a \
+         signal such as TERM, INT or 15 (did you mean `TERM`?)",
+    );
+    web(
+        "stop: 99",
+        "line 4, column 11: services.web.stop: found the number `99`; expected a signal \
+         such as TERM, INT or 15",
+    );
+    web(
+        "stop: {grace: 2h}",
+        "line 4, column 19: services.web.stop.grace: `2h` is too long; expected at most \
+         1h",
+    );
+    web(
+        "stop: {grace: 10 seconds}",
+        "line 4, column 19: services.web.stop.grace: `10 seconds` has the unknown unit \
+         `seconds`; expected a time with its unit, such as 500ms, 10s, 5m, 1h or 2d (the \
+         units are ms, s, m, h and d)",
+    );
+    web(
+        r#"stop: {grace: "10"}"#,
+        "line 4, column 19: services.web.stop.grace: `10` has no unit; expected a time \
+         with its unit, such as 500ms, 10s, 5m, 1h or 2d (write 10s if seconds are meant)",
+    );
+    tick(
+        "restart: always",
+        "line 4, column 14: jobs.tick.restart: a job that is always restarted; expected \
+         `never` or `on-failure` (what never ends is a service)",
+    );
+    tick(
+        "restart: never\n    attempts: 3",
+        "line 5, column 15: jobs.tick.attempts: 3 attempts, but `restart` is `never`; \
+         expected `restart: on-failure` (remove one of the two)",
+    );
+}
+
+#[test]
+fn impossible_places_are_refused() {
+    web(
+        "replicas: 20000",
+        "line 4, column 15: services.web.replicas: found the number `20000`; expected a \
+         whole number from 0 to 10000",
+    );
+    web(
+        "replicas: each",
+        "line 4, column 15: services.web.replicas: found the text `each`; expected a \
+         number up to 10000 or `every-node`",
+    );
+    web(
+        "replicas: -1",
+        "line 4, column 15: services.web.replicas: found the number `-1`; expected a \
+         whole number from 0 to 10000",
+    );
+    web(
+        r#"constraints: ["zone = eu"]"#,
+        "line 4, column 19: services.web.constraints[0]: the unknown operator `=`; \
+         expected `zone == eu`, `zone != eu`, `zone in eu, us`, `zone not in eu, us`, \
+         `has gpu` or `not has gpu` (write `zone == eu`)",
+    );
+    web(
+        r#"constraints: ["zone contains eu"]"#,
+        "line 4, column 19: services.web.constraints[0]: the unknown operator \
+         `contains`; expected `zone == eu`, `zone != eu`, `zone in eu, us`, `zone not in \
+         eu, us`, `has gpu` or `not has gpu`",
+    );
+    web(
+        "constraints: zone == eu",
+        "line 4, column 18: services.web.constraints: found the text `zone == eu`; \
+         expected a list of conditions (write for example [\"zone == eu\"])",
+    );
+    web(
+        "constraints: [gpu]",
+        "line 4, column 19: services.web.constraints[0]: `gpu` is no condition; expected \
+         `zone == eu`, `zone != eu`, `zone in eu, us`, `zone not in eu, us`, `has gpu` \
+         or `not has gpu` (write `has gpu` if the label must be there)",
+    );
+    web(
+        "constraints: {zone: []}",
+        "line 4, column 25: services.web.constraints.zone: a condition without a value; \
+         expected at least one value (`has` asks whether a label is there at all)",
+    );
+    web(
+        r#"labels: {"a b": c}"#,
+        "line 4, column 14: services.web.labels.\"a b\": the label `a b` with ' ' in its \
+         name; expected letters, digits and any of . _ - /",
+    );
+    web(
+        r#"labels: {a: "b,c"}"#,
+        "line 4, column 17: services.web.labels.a: the value `b,c` of a label; expected \
+         text without commas, line breaks and outer spaces",
+    );
+    web(
+        "labels: [a]",
+        "line 4, column 13: services.web.labels: found a list; expected a map such as \
+         {team: web}",
+    );
+}
+
+#[test]
+fn impossible_schedules_are_refused() {
+    web(
+        r#"schedule: "* * * * *""#,
+        "line 4, column 5: services.web.schedule: unknown field `schedule`; expected one \
+         of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels \
+         (only jobs have it, not a service)",
+    );
+    tick(
+        "schedule: 5",
+        "line 4, column 15: jobs.tick.schedule: found the number `5`; expected a cron \
+         expression such as \"*/5 * * * *\" (put quotes round it to make it text)",
+    );
+    tick(
+        r#"schedule: """#,
+        "line 4, column 15: jobs.tick.schedule: a cron expression has five or six \
+         fields, this one is empty; expected a cron expression such as \"*/5 * * * *\" \
+         (write for example `0 3 * * *` or `@daily`)",
+    );
+    tick(
+        r#"schedule: "* * *""#,
+        "line 4, column 15: jobs.tick.schedule: a cron expression has five fields \
+         (minute, hour, day of month, month, day of week) or six (second first), this \
+         one has 3; expected a cron expression such as \"*/5 * * * *\"",
+    );
+    tick(
+        r#"schedule: "61 * * * *""#,
+        "line 4, column 15: jobs.tick.schedule: minute: 61 is out of range; expected a \
+         cron expression such as \"*/5 * * * *\" (write 0 to 59)",
+    );
+    tick(
+        r#"schedule: {cron: "0 0 30 2 *"}"#,
+        "line 4, column 22: jobs.tick.schedule: `0 0 30 2 *` never occurs: no year has \
+         such a day; expected a cron expression such as \"*/5 * * * *\" (check day of \
+         month and month)",
+    );
+    tick(
+        r#"schedule: {cron: "0 0 * * *", time_zone: Europe/Zürich}"#,
+        "line 4, column 46: jobs.tick.schedule: `Europe/Zürich` is not a time zone; \
+         expected a time zone such as Europe/Zurich (did you mean `Europe/Zurich`?)",
+    );
+    tick(
+        "schedule: {every: 7m}",
+        "line 4, column 23: jobs.tick.schedule.every: `7m` does not divide a minute, an \
+         hour or a day; expected a time such as 30s, 5m, 2h or 1d (write the times that \
+         you mean as `cron`)",
+    );
+    tick(
+        "schedule: {every: 1h, time_zone: Europe/Zurich}",
+        "line 4, column 23: jobs.tick.schedule: `every` with a time zone; expected \
+         `cron` with a time zone, or `every` alone",
+    );
+    tick(
+        r#"schedule: {every: 1h, cron: "* * * * *"}"#,
+        "line 4, column 23: jobs.tick.schedule: `cron` and `every` are both given; \
+         expected one of the two",
+    );
+    tick(
+        "schedule: {}",
+        "line 4, column 15: jobs.tick.schedule: a schedule without times; expected \
+         `cron` or `every`",
+    );
+    tick(
+        "overlap: no",
+        "line 4, column 14: jobs.tick.overlap: found `no`; expected `skip` or `allow`",
+    );
+    tick(
+        "missed: run_latest",
+        "line 4, column 13: jobs.tick.missed: found `run_latest`; expected `skip` or \
+         `run-latest` (did you mean `run-latest`?)",
+    );
+    tick(
+        "attempts: 0",
+        "line 4, column 15: jobs.tick.attempts: found the number `0`; expected a whole \
+         number from 1 to 10000",
+    );
+    tick(
+        "timeout: 0s",
+        "line 4, column 14: jobs.tick.timeout: `0s` is too short; expected at least 1ms",
+    );
+    tick(
+        "timeout: 4000d",
+        "line 4, column 14: jobs.tick.timeout: `4000d` is more than 3660 days, the \
+         longest time that can be asked for; expected a time with its unit, such as \
+         500ms, 10s, 5m, 1h or 2d",
+    );
+    tick(
+        "duration: 6h",
+        "line 4, column 5: jobs.tick.duration: unknown field `duration`; expected one of \
+         run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
+         working_directory, stdin, schedule, overlap, missed, start_deadline, attempts, \
+         timeout, restart, stop, files, constraints, labels (only sessions have it, not \
+         a job)",
+    );
+    tick(
+        "start_deadline: soon",
+        "line 4, column 21: jobs.tick.start_deadline: `soon` does not start with a \
+         number; expected a time with its unit, such as 500ms, 10s, 5m, 1h or 2d",
+    );
+}
+
+#[test]
+fn an_error_is_shown_with_its_line_and_its_mend() {
+    let check = |format, text: &str, expected: &str| {
+        let errors = parse(text, format).expect_err("the manifest is wrong");
+        assert_eq!(errors.render("fleet", text), expected);
+    };
+    check(
+        Format::Yaml,
+        "services:\n  web:\n    run: x\n    memmory: 256M\n    stop: {signal: TREM}\n",
+        "\
+fleet:4:5: unknown field `memmory`
+  |
+4 |     memmory: 256M
+  |     ^^^^^^^
+  field: services.web.memmory
+  expected: one of run, env, memory, cpu, cpuShares, disk, pids, ports, network,
+            working_directory, stdin, replicas, restart, stop, files,
+            constraints, labels
+  hint: did you mean `memory`?
+
+fleet:5:20: the unknown signal `TREM`
+  |
+5 |     stop: {signal: TREM}
+  |                    ^^^^
+  field: services.web.stop.signal
+  expected: a signal such as TERM, INT or 15
+  hint: did you mean `TERM`?
+
+2 errors
+",
+    );
+    check(
+        Format::Toml,
+        "[services.web]\nrun = \"x\"\nports = [8000, 70_000]\n",
+        "\
+fleet:3:16: found the number `70000`
+  |
+3 | ports = [8000, 70_000]
+  |                ^^^^^^
+  field: services.web.ports[1]
+  expected: a whole number from 1 to 65535
+
+1 error
+",
+    );
+    check(
+        Format::Json,
+        "",
+        "\
+fleet:1:1: the manifest declares nothing
+  expected: at least one service, job or session
+  hint: start with `services:`, a name and `run:` below it
+
+1 error
+",
+    );
+}
+
+#[test]
+fn no_error_repeats_a_secret() {
+    for field in [
+        "env: [s3cret]",
+        "env: {A: [s3cret]}",
+        "env: {A: \"s3cret\\0\"}",
+        "env: {\"A=\": s3cret}",
+        "files: {a: s3cret}",
+        "files: {/a: {content: [s3cret]}}",
+        "files: {/a: {content_base64: s3cret}}",
+        "run: [s3cret, [s3cret]]",
+        "run: {s3cret: s3cret}",
+    ] {
+        let text = format!("services:\n  web:\n    {field}\n");
+        let errors = parse(&text, Format::Yaml).expect_err("the manifest is wrong");
+        let keys_only = errors.to_string();
+        assert!(!keys_only.contains("s3cret"), "{keys_only}");
+    }
+}
+
+#[test]
+fn a_manifest_that_is_too_large_is_refused_unread() {
+    let text = " ".repeat(MANIFEST_BYTES_MAX + 1);
+    yaml(
+        &text,
+        "line 1, column 1: the manifest has 4194305 bytes; expected at most 4194304 bytes \
+         (split it, and keep large files elsewhere)",
+    );
+}
+
+#[test]
+fn many_errors_are_counted_and_few_are_kept() {
+    let fields: String = (0..10_000).map(|n| format!("    x{n}: 1\n")).collect();
+    let text = format!("services:\n  web:\n    run: x\n{fields}");
+    let errors = parse(&text, Format::Yaml).expect_err("the manifest is wrong");
+    assert_eq!(errors.errors().len(), ERRORS_MAX);
+    assert_eq!(errors.errors()[0].line, 4);
+    assert!(errors.render("m", &text).ends_with("50 errors or more\n"));
+}
+
+#[test]
+fn repeated_and_nested_values_cannot_grow_beyond_a_bound() {
+    let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for (name, above) in ["b", "c", "d", "e", "f", "g", "h", "i"]
+        .iter()
+        .zip("abcdefgh".chars())
+    {
+        let aliases = vec![format!("*{above}"); 10].join(", ");
+        bomb.push_str(&format!("{name}: &{name} [{aliases}]\n"));
+    }
+    let first = |text: &str, format| {
+        let errors = parse(text, format).expect_err("the manifest is wrong");
+        errors.errors().last().map(|error| error.found.clone())
+    };
+    let found = first(&bomb, Format::Yaml).unwrap_or_default();
+    assert!(found.contains("has more than"), "{found}");
+    let mut chain = "a0: &a0 [x]\n".to_owned();
+    for n in 1..5000 {
+        chain.push_str(&format!("a{n}: &a{n} [*a{}]\n", n - 1));
+    }
+    let found = first(&chain, Format::Yaml).unwrap_or_default();
+    assert!(found.contains("deep in each other"), "{found}");
+    for format in [Format::Yaml, Format::Json] {
+        let found = first(&"[".repeat(100_000), format).unwrap_or_default();
+        assert!(!found.is_empty());
+        let found = first(&"{\"a\":".repeat(100_000), format).unwrap_or_default();
+        assert!(!found.is_empty());
+    }
+    assert!(first(&format!("a = {}", "[".repeat(100_000)), Format::Toml).is_some());
+    let dotted = format!("{}a = 1", "a.".repeat(70));
+    let found = first(&dotted, Format::Toml).unwrap_or_default();
+    assert!(found.contains("deep in each other"), "{found}");
+}
