@@ -171,8 +171,7 @@ impl Draft {
             let expected = format!("at most {RUN_AND_ENV_BYTES_MAX} bytes");
             reader.report(Problem::new(span, found, expected).hint("put long text into `files`"));
         }
-        let bytes: usize = self.files.iter().map(|file| file.content.len()).sum();
-        if let Some((found, expected)) = files_too_large(bytes) {
+        if let Some((found, expected)) = files_too_large(&self.files) {
             reader.report(Problem::new(span, found, expected));
         }
     }
@@ -207,11 +206,16 @@ impl Draft {
     }
 }
 
-/// What to say when all files of a workload have `bytes` together and that is too much.
-pub(crate) fn files_too_large(bytes: usize) -> Option<(String, String)> {
+/// What to say when the files of a workload are too large together. Their paths count: files
+/// without content take room too.
+pub(crate) fn files_too_large(files: &[File]) -> Option<(String, String)> {
+    let bytes = files
+        .iter()
+        .map(|file| file.path.len() + file.content.len());
+    let bytes: usize = bytes.sum();
     (bytes > FILES_BYTES_MAX).then(|| {
         (
-            format!("the files of this workload have {bytes} bytes together"),
+            format!("the files of this workload and their paths have {bytes} bytes"),
             format!("at most {FILES_BYTES_MAX} bytes"),
         )
     })

@@ -41,11 +41,16 @@ impl Reader {
     /// Reports a problem of the field that is being read.
     pub(crate) fn report(&mut self, mut problem: Problem) {
         self.problem_count += 1;
-        // A few more than are shown, because the text's first ones are chosen later.
-        if self.problems.len() < 4 * ERRORS_MAX {
+        if !self.is_full() {
             problem.field = self.field();
             self.problems.push(problem);
         }
+    }
+
+    /// Whether no more problems are kept: a few more than are shown, because the text's first ones
+    /// are chosen later.
+    fn is_full(&self) -> bool {
+        self.problems.len() >= 4 * ERRORS_MAX
     }
 
     /// The field that is being read, such as `services.web.ports[0]`.
@@ -108,6 +113,9 @@ impl Reader {
             return false;
         };
         for (key, value) in map {
+            if self.is_full() {
+                break;
+            }
             let mut fields = tables.iter().flat_map(|table| table.iter());
             let field = fields.find(|field| field.name == key.text);
             self.within(&key.text, |reader| match field {

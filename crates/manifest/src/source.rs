@@ -87,15 +87,14 @@ impl Manifest {
             return Err(source.error(found, "a workload of this manifest".to_owned()));
         };
         let files = &mut workload.process.files;
-        let bytes = files.iter().map(|file| file.content.len()).sum::<usize>() + content.len();
-        if let Some((found, expected)) = files_too_large(bytes) {
-            return Err(source.error(found, expected));
-        }
         files.push(File {
-            path: source.path,
+            path: source.path.clone(),
             mode: source.mode.unwrap_or(mode & MODE_MAX),
             content,
         });
+        if let Some((found, expected)) = files_too_large(files) {
+            return Err(source.error(found, expected));
+        }
         files.sort_by(|a, b| a.path.cmp(&b.path));
         Ok(())
     }

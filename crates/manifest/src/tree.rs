@@ -70,9 +70,9 @@ impl Value {
     }
 }
 
-/// Values in one manifest, those that aliases repeat included: five for each workload of the
-/// largest cluster, and a bound on the work that a hostile manifest can cause.
-pub(crate) const NODES_MAX: usize = 500_000;
+/// Names and values in one manifest, those that aliases repeat included: ten for each workload of
+/// the largest cluster, and a bound on the work that a hostile manifest can cause.
+pub(crate) const NODES_MAX: usize = 1_000_000;
 
 /// How deep values may lie in each other. A manifest needs six; the rest is room for a mistake
 /// to be reported where it stands, and small enough that recursion is safe.

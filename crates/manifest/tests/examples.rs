@@ -278,7 +278,7 @@ fn a_source_that_cannot_be_used_is_reported_at_its_place() {
         errors.expect_err("neither can be used").to_string(),
         "line 5, column 11: services.web.files.\"/b\": cannot read `./b.conf`: no such file; \
          expected a readable file beside the manifest\n\
-         line 6, column 11: services.web.files.\"/a\": the files of this workload have 2097156 \
-         bytes together; expected at most 1048576 bytes"
+         line 6, column 11: services.web.files.\"/a\": the files of this workload and their \
+         paths have 2097160 bytes; expected at most 1048576 bytes"
     );
 }
