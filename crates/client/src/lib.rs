@@ -1,1 +1,26 @@
-//! The client crate; see ARCHITECTURE.md.
+//! The client library: every route of the HTTP API as a typed method.
+//!
+//! [`Client`] is cheap to clone and keeps its connections. Errors are [`ClientError`], whose
+//! [`kind`](ClientError::kind) says what to branch on and whose [`hint`](ClientError::hint) says
+//! what to do. Logs and events are streams that connect again by themselves and go on where they
+//! were: nothing is missed and nothing is seen twice.
+//!
+//! Invariant: what the CLI uses, and nothing hidden. Nothing here prints, and no error or log
+//! holds the token.
+
+mod client;
+mod error;
+mod instances;
+mod nodes;
+mod query;
+mod sse;
+mod stream;
+mod token;
+mod workloads;
+
+pub use client::Client;
+pub use error::{ClientError, ErrorKind};
+pub use instances::{InstanceQuery, Instances};
+pub use spawnery_wire::api;
+pub use stream::{EventItem, EventStream, LogItem, LogQuery, LogStream};
+pub use token::Token;

@@ -1,0 +1,128 @@
+//! Instances and sessions: what runs, and what can be done with it.
+
+use crate::client::Client;
+use crate::error::ClientError;
+use crate::query::Target;
+use crate::stream::{EventStream, LogQuery, LogStream};
+use futures::{Stream, StreamExt};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::Method;
+use hyper::body::{Bytes, Frame};
+use spawnery_model::InstanceId;
+use spawnery_wire::api::{
+    ExecReply, ExecRequest, InstanceView, SessionCreated, SessionRequest, SignalRequest,
+};
+use std::io;
+
+/// Which instances are asked for: those that meet all that is given.
+#[derive(Debug, Clone, Default)]
+pub struct InstanceQuery {
+    /// Of this workload.
+    pub workload: Option<String>,
+    /// Of this kind: `service`, `job` or `session`.
+    pub kind: Option<String>,
+    /// In this phase.
+    pub phase: Option<String>,
+    /// On this node, by its id or name.
+    pub node: Option<String>,
+    /// Attempts at this run.
+    pub run: Option<String>,
+}
+
+/// Instances of a list.
+pub type Instances = Vec<InstanceView>;
+
+fn instance_target(instance: &str, rest: &str) -> Target {
+    let target = Target::new("/v1/instances").segment(instance);
+    Target::new(&format!("{}{rest}", target.as_str()))
+}
+
+impl Client {
+    /// The instances that meet `query`.
+    pub async fn instances(&self, query: &InstanceQuery) -> Result<Instances, ClientError> {
+        let target = Target::new("/v1/instances")
+            .query("workload", query.workload.as_deref())
+            .query("kind", query.kind.as_deref())
+            .query("phase", query.phase.as_deref())
+            .query("node", query.node.as_deref())
+            .query("run", query.run.as_deref());
+        self.list(&target).await
+    }
+
+    /// One instance, by its id or the beginning of it.
+    pub async fn instance(&self, instance: &str) -> Result<InstanceView, ClientError> {
+        self.get(&instance_target(instance, "")).await
+    }
+
+    /// Ends an instance. A replica of a service is then replaced.
+    pub async fn end_instance(&self, instance: &str) -> Result<(), ClientError> {
+        self.call(Method::DELETE, &instance_target(instance, ""))
+            .await
+    }
+
+    /// Starts a session.
+    pub async fn create_session(
+        &self,
+        request: &SessionRequest,
+    ) -> Result<SessionCreated, ClientError> {
+        self.create(&Target::new("/v1/sessions"), request).await
+    }
+
+    /// The sessions.
+    pub async fn sessions(&self) -> Result<Instances, ClientError> {
+        self.list(&Target::new("/v1/sessions")).await
+    }
+
+    /// Ends a session.
+    pub async fn end_session(&self, session: &str) -> Result<(), ClientError> {
+        let target = Target::new("/v1/sessions").segment(session);
+        self.call(Method::DELETE, &target).await
+    }
+
+    /// Starts a further process in an instance.
+    pub async fn exec(
+        &self,
+        instance: &str,
+        request: &ExecRequest,
+    ) -> Result<ExecReply, ClientError> {
+        self.create(&instance_target(instance, "/exec"), request)
+            .await
+    }
+
+    /// Sends a signal to a process of an instance; 0 is its main one.
+    pub async fn signal(
+        &self,
+        instance: &str,
+        process: u32,
+        signal: i32,
+    ) -> Result<(), ClientError> {
+        let target = instance_target(instance, "/signal");
+        let request = SignalRequest { process, signal };
+        self.tell(Method::POST, &target, &request).await
+    }
+
+    /// Writes to the standard input of a process until `input` ends, and then closes it.
+    pub async fn stdin(
+        &self,
+        instance: &str,
+        process: u32,
+        input: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
+    ) -> Result<(), ClientError> {
+        let target = instance_target(instance, "/stdin").query("process", Some(process));
+        let body = StreamBody::new(input.map(|piece| piece.map(Frame::data)));
+        self.upload(&target, body.boxed_unsync()).await
+    }
+
+    /// The output of a process, as a stream that goes on by itself when the connection breaks.
+    /// Connects at its first `next`.
+    pub fn logs(&self, instance: InstanceId, query: &LogQuery) -> LogStream {
+        let target = instance_target(&instance.to_string(), "/logs");
+        LogStream::new(self.clone(), query.target(target))
+    }
+
+    /// What happens in the cluster from now on, or after the event `after`, as a stream that goes
+    /// on by itself when the connection breaks. Connects at its first `next`.
+    pub fn events(&self, after: Option<String>) -> EventStream {
+        EventStream::new(self.clone(), Target::new("/v1/events"), after)
+    }
+}
