@@ -1,1 +1,16 @@
-//! The runtime crate; see ARCHITECTURE.md.
+//! How instances are isolated: the [`Runtime`] trait and its implementations.
+//!
+//! Invariant: the only place that knows how an instance is run. Everything above speaks of
+//! instances and processes; everything particular to a launcher, a container engine or a virtual
+//! machine stays in the module of its implementation.
+
+mod log;
+mod process;
+mod runtime;
+
+pub use log::{Log, LogProgress};
+pub use process::{ConnectError, Launcher, ProcessRuntime};
+pub use runtime::{
+    DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
+    StdinTaken, Usage,
+};

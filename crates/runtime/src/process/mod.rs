@@ -1,0 +1,557 @@
+//! The process runtime: instances are processes in sandboxes, started by a launcher that outlives
+//! this program.
+
+mod connection;
+mod index;
+mod spec;
+mod supervisor;
+
+use crate::log::Log;
+use crate::runtime::{
+    DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
+    StdinTaken, Usage,
+};
+use connection::{Answer, Call};
+use index::{Index, StartOutcome};
+use spawnery_model::{InstanceId, StartOrder, Stop};
+use spawnery_node::Found;
+use spawnery_sandbox::launcher::SpawnDetachedError;
+use spawnery_sandbox::limits::PROTOCOL_VERSION;
+use spawnery_sandbox::log::LogReader;
+use spawnery_sandbox::protocol::{DialError as DialRefusal, Reply, Request};
+use spawnery_sandbox::{launcher, spec as sandbox_spec};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+use supervisor::{Link, Supervisor};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+/// How long a request waits for a launcher that cannot be reached: longer than a new one needs.
+const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(25);
+
+/// How long the launcher may take to answer: its own longest operation takes a third of it. When
+/// it is over, the launcher counts as unavailable for this request.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Where the launcher is and how one is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Launcher {
+    /// Its data folder.
+    pub data: PathBuf,
+    /// The program that is run as `program launcher --data ...` when no launcher answers.
+    pub program: PathBuf,
+}
+
+/// No connection to a launcher.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// None runs, and none could be started.
+    #[error(transparent)]
+    Spawn(#[from] SpawnDetachedError),
+    /// Its socket failed.
+    #[error("the launcher's socket failed: {0}")]
+    Socket(#[source] io::Error),
+    /// It is of a version with another protocol.
+    #[error(
+        "the running launcher speaks version {launcher} of its protocol, this program speaks \
+         {PROTOCOL_VERSION}; end the launcher when no instances run, or go back to its version"
+    )]
+    Version {
+        /// Its version.
+        launcher: u32,
+    },
+    /// It did not list its instances.
+    #[error("the launcher does not list its instances: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
+    /// It did not answer in time.
+    #[error("the launcher does not answer; see launcher.log in its data folder")]
+    Silent,
+}
+
+/// The process runtime.
+pub struct ProcessRuntime {
+    data: PathBuf,
+    index: Arc<Mutex<Index>>,
+    link: watch::Receiver<Link>,
+    keep_alive: watch::Sender<bool>,
+    supervisor: JoinHandle<()>,
+}
+
+impl ProcessRuntime {
+    /// Connects to the launcher, starting one if none runs, and keeps connected.
+    pub async fn connect(launcher: Launcher) -> Result<(Self, Events), ConnectError> {
+        let index = Arc::new(Mutex::new(Index::default()));
+        let (events_in, events) = mpsc::unbounded_channel();
+        let (keep_alive, keep_alive_out) = watch::channel(true);
+        let data = launcher.data.clone();
+        let supervisor = Supervisor::new(launcher, index.clone(), events_in, keep_alive_out);
+        let (connection, infos) = supervisor.reach().await?;
+        // Their ends are told by `found`.
+        lock(&index).reconcile(&infos);
+        let (link_in, link) = watch::channel(Link::Down {
+            reason: String::new(),
+        });
+        let supervisor = tokio::spawn(supervisor.run(connection, link_in));
+        Ok((
+            Self {
+                data,
+                index,
+                link,
+                keep_alive,
+                supervisor,
+            },
+            events,
+        ))
+    }
+
+    /// Ends the launcher, which refuses while instances run, and does not start another one.
+    pub async fn shut_down(&self) -> Result<(), OperationError> {
+        self.keep_alive.send_replace(false);
+        let request = Request::Shutdown { stop_all: false };
+        let result = match self.call(request).await {
+            Ok((reply, _)) => done(reply, || OperationError::Unknown),
+            // It may end before it answers.
+            Err(Interrupted { sent: true, .. }) => Ok(()),
+            Err(interrupted) => Err(interrupted.into()),
+        };
+        if result.is_err() {
+            self.keep_alive.send_replace(true);
+        }
+        result
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        lock(&self.index)
+    }
+
+    /// Asks the launcher once it can be reached.
+    async fn call(&self, request: Request) -> Result<Answer, Interrupted> {
+        let (answer, answered) = oneshot::channel();
+        let mut call = Call { request, answer };
+        // A connection that ended before it took the call is no obstacle.
+        while let Err(mpsc::error::SendError(unsent)) = self.reached().await?.send(call).await {
+            call = unsent;
+        }
+        match tokio::time::timeout(ANSWER_WAIT_MAX, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(Interrupted {
+                sent: true,
+                reason: "the connection ended".to_owned(),
+            }),
+            Err(_) => Err(Interrupted {
+                sent: false,
+                reason: "no answer in time".to_owned(),
+            }),
+        }
+    }
+
+    /// Asks the launcher, again if the connection ends before the answer. For requests that may
+    /// be carried out twice.
+    async fn call_again(&self, request: Request) -> Result<Answer, Interrupted> {
+        loop {
+            match self.call(request.clone()).await {
+                Err(Interrupted { sent: true, .. }) => {}
+                result => return result,
+            }
+        }
+    }
+
+    async fn reached(&self) -> Result<mpsc::Sender<Call>, Interrupted> {
+        let mut link = self.link.clone();
+        let up = link.wait_for(|link| matches!(link, Link::Up { calls } if !calls.is_closed()));
+        let failure = match tokio::time::timeout(RECONNECT_WAIT_MAX, up).await {
+            Ok(Ok(link)) => match &*link {
+                Link::Up { calls } => return Ok(calls.clone()),
+                Link::Down { reason } => reason.clone(),
+            },
+            Ok(Err(_)) => "this agent is ending".to_owned(),
+            Err(_) => match &*self.link.borrow() {
+                Link::Down { reason } => reason.clone(),
+                Link::Up { .. } => "the connection ended".to_owned(),
+            },
+        };
+        Err(Interrupted {
+            sent: false,
+            reason: failure,
+        })
+    }
+
+    async fn start_instance(
+        &self,
+        instance: InstanceId,
+        order: &StartOrder,
+    ) -> Result<Started, StartError> {
+        let failed = |message: String| Err(StartError { message });
+        if !self.index().begin(instance, order) {
+            return failed("an instance with this id was started before".to_owned());
+        }
+        loop {
+            let spec = spec::sandbox(instance, order);
+            let request = Request::Start {
+                instance: instance.to_string(),
+                spec,
+            };
+            let message = match self.call(request).await {
+                Ok((Reply::Started { pid, .. }, _)) => {
+                    self.index().started(instance, pid);
+                    return Ok(Started { pid });
+                }
+                Ok((Reply::StartFailed { step, reason }, _)) => spec::start_failure(&step, &reason),
+                Ok((Reply::Refused { reason }, _)) => reason,
+                Ok((Reply::AlreadyExists, _)) => {
+                    "the launcher has an instance with this id already".to_owned()
+                }
+                Ok((reply, _)) => format!("the launcher answers {reply:?}"),
+                Err(Interrupted { sent: true, .. }) => match self.outcome(instance).await {
+                    Some(StartOutcome::Started { pid }) => return Ok(Started { pid }),
+                    Some(StartOutcome::Failed { message }) => return failed(message),
+                    None => continue,
+                },
+                Err(interrupted) => interrupted.reason,
+            };
+            self.index().failed(instance, &message);
+            return failed(message);
+        }
+    }
+
+    /// What became of a start whose answer was lost: the next connection's list of instances
+    /// tells. Nothing, if the launcher never heard of it.
+    async fn outcome(&self, instance: InstanceId) -> Option<StartOutcome> {
+        // When it cannot be reached at all, the next call says so.
+        let _ = self.reached().await;
+        self.index().outcome(instance)
+    }
+
+    async fn exec_process(
+        &self,
+        instance: InstanceId,
+        order: ExecOrder,
+    ) -> Result<u32, OperationError> {
+        let shared = self.index().surroundings(instance)?;
+        let given = shared
+            .env
+            .into_iter()
+            .filter(|(name, _)| !order.env.contains_key(name));
+        let spec = sandbox_spec::ExecSpec {
+            argv: order.run,
+            env: given.chain(order.env.clone()).collect(),
+            working_directory: order.working_directory.or(shared.working_directory),
+            stdin_pipe: order.stdin,
+        };
+        let exec = self.index().add_process(instance)?;
+        let request = Request::Exec {
+            instance: instance.to_string(),
+            exec,
+            spec,
+        };
+        let error = match self.call(request).await {
+            Ok((Reply::Started { .. }, _)) => return Ok(exec),
+            Ok((Reply::StartFailed { step, reason }, _)) => OperationError::Failed {
+                reason: spec::start_failure(&step, &reason),
+            },
+            Ok((reply, _)) => {
+                let not_found = || self.index().why_not_found(instance, None);
+                match done(reply, not_found) {
+                    Err(error) => error,
+                    Ok(()) => unexpected("Done"),
+                }
+            }
+            Err(interrupted) => interrupted.into(),
+        };
+        self.index()
+            .remove_process(instance, exec, &error.to_string());
+        Err(error)
+    }
+
+    async fn dial_port(&self, instance: InstanceId, port: u16) -> Result<TcpStream, DialError> {
+        let request = Request::Dial {
+            instance: instance.to_string(),
+            port,
+        };
+        match self
+            .call_again(request)
+            .await
+            .map_err(OperationError::from)?
+        {
+            (Reply::Dialed, Some(fd)) => {
+                Ok(
+                    into_stream(fd.into()).map_err(|error| OperationError::Failed {
+                        reason: format!("the connection is of no use: {error}"),
+                    })?,
+                )
+            }
+            (Reply::Dialed, None) => Err(unexpected("Dialed without a connection").into()),
+            (
+                Reply::DialFailed {
+                    error: DialRefusal::Refused,
+                    ..
+                },
+                _,
+            ) => Err(DialError::Refused),
+            (
+                Reply::DialFailed {
+                    error: DialRefusal::TimedOut,
+                    ..
+                },
+                _,
+            ) => Err(DialError::TimedOut),
+            (
+                Reply::DialFailed {
+                    error: DialRefusal::Other,
+                    reason,
+                },
+                _,
+            ) => Err(OperationError::Failed { reason }.into()),
+            (reply, _) => {
+                let not_found = || self.index().why_not_found(instance, None);
+                Err(done(reply, not_found)
+                    .err()
+                    .unwrap_or_else(|| unexpected("Done"))
+                    .into())
+            }
+        }
+    }
+
+    /// Asks for something whose answer is `Done`.
+    async fn ask(
+        &self,
+        instance: InstanceId,
+        process: Option<u32>,
+        request: Request,
+    ) -> Result<(), OperationError> {
+        let (reply, _) = self.call_again(request).await?;
+        done(reply, || self.index().why_not_found(instance, process))
+    }
+}
+
+impl Drop for ProcessRuntime {
+    fn drop(&mut self) {
+        self.supervisor.abort();
+    }
+}
+
+impl Runtime for ProcessRuntime {
+    fn start<'a>(
+        &'a self,
+        instance: InstanceId,
+        order: &'a StartOrder,
+    ) -> Pending<'a, Result<Started, StartError>> {
+        Box::pin(self.start_instance(instance, order))
+    }
+
+    fn exec(
+        &self,
+        instance: InstanceId,
+        order: ExecOrder,
+    ) -> Pending<'_, Result<u32, OperationError>> {
+        Box::pin(self.exec_process(instance, order))
+    }
+
+    fn signal(
+        &self,
+        instance: InstanceId,
+        process: u32,
+        signal: i32,
+    ) -> Pending<'_, Result<(), OperationError>> {
+        Box::pin(async move {
+            let request = Request::Signal {
+                instance: instance.to_string(),
+                process,
+                signal,
+            };
+            // Not again: a signal that arrives twice is another message.
+            let (reply, _) = self.call(request).await?;
+            done(reply, || {
+                self.index().why_not_found(instance, Some(process))
+            })
+        })
+    }
+
+    fn stop(&self, instance: InstanceId, stop: Stop) -> Pending<'_, Result<(), OperationError>> {
+        let Stop { signal, grace } = stop;
+        let name = instance.to_string();
+        let request = Request::Stop {
+            instance: name,
+            signal,
+            grace_ms: grace.0,
+        };
+        Box::pin(self.ask(instance, None, request))
+    }
+
+    fn forget(&self, instance: InstanceId) -> Pending<'_, Result<(), OperationError>> {
+        Box::pin(async move {
+            let request = Request::Forget {
+                instance: instance.to_string(),
+            };
+            match self.call_again(request).await? {
+                (Reply::Done | Reply::NotFound, _) => {
+                    self.index().forget(instance);
+                    Ok(())
+                }
+                (reply, _) => done(reply, || OperationError::Unknown),
+            }
+        })
+    }
+
+    fn found(&self) -> Pending<'_, Result<Vec<Found>, OperationError>> {
+        Box::pin(async move {
+            match self.call_again(Request::List).await? {
+                (Reply::Instances { instances }, _) => {
+                    Ok(instances.iter().filter_map(spec::found).collect())
+                }
+                (reply, _) => Err(done(reply, || OperationError::Unknown)
+                    .err()
+                    .unwrap_or_else(|| unexpected("Done"))),
+            }
+        })
+    }
+
+    fn listening(
+        &self,
+        instance: InstanceId,
+        ports: Vec<u16>,
+    ) -> Pending<'_, Result<Vec<bool>, OperationError>> {
+        Box::pin(async move {
+            let name = instance.to_string();
+            let request = Request::Listening {
+                instance: name,
+                ports: ports.clone(),
+            };
+            match self.call_again(request).await? {
+                (Reply::Listening { ports: open }, _) => {
+                    Ok(ports.iter().map(|port| open.contains(port)).collect())
+                }
+                (reply, _) => Err(done(reply, || self.index().why_not_found(instance, None))
+                    .err()
+                    .unwrap_or_else(|| unexpected("Done"))),
+            }
+        })
+    }
+
+    fn dial(&self, instance: InstanceId, port: u16) -> Pending<'_, Result<TcpStream, DialError>> {
+        Box::pin(self.dial_port(instance, port))
+    }
+
+    fn write_stdin(
+        &self,
+        instance: InstanceId,
+        process: u32,
+        bytes: Vec<u8>,
+        close: bool,
+    ) -> Pending<'_, Result<StdinTaken, OperationError>> {
+        Box::pin(async move {
+            let name = instance.to_string();
+            let request = Request::WriteStdin {
+                instance: name,
+                process,
+                bytes,
+                eof: close,
+            };
+            // Not again: what is written twice is not what was said.
+            let not_found = || self.index().why_not_found(instance, Some(process));
+            match self.call(request).await? {
+                (Reply::Accepted { bytes }, _) => Ok(StdinTaken {
+                    bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+                }),
+                (reply, _) => Err(done(reply, not_found)
+                    .err()
+                    .unwrap_or_else(|| unexpected("Done"))),
+            }
+        })
+    }
+
+    fn log(&self, instance: InstanceId, process: u32) -> Result<Log, OperationError> {
+        let progress = self.index().watch(instance, process)?;
+        let dir = launcher::log_dir(&self.data, &instance.to_string(), process);
+        match LogReader::open(dir) {
+            Ok(reader) => Ok(Log { reader, progress }),
+            Err(error) => Err(OperationError::Failed {
+                reason: error.to_string(),
+            }),
+        }
+    }
+
+    fn usage(&self, instance: InstanceId) -> Pending<'_, Result<Usage, OperationError>> {
+        Box::pin(async move {
+            let request = Request::Usage {
+                instance: instance.to_string(),
+            };
+            match self.call_again(request).await? {
+                (Reply::Usage { usage }, _) => Ok(Usage {
+                    memory_bytes: usage.memory_bytes,
+                    cpu_us: usage.cpu_usec,
+                    pids: usage.pids,
+                }),
+                (reply, _) => Err(done(reply, || self.index().why_not_found(instance, None))
+                    .err()
+                    .unwrap_or_else(|| unexpected("Done"))),
+            }
+        })
+    }
+}
+
+/// No answer came.
+struct Interrupted {
+    /// The connection ended after the request was handed to it.
+    sent: bool,
+    reason: String,
+}
+
+impl From<Interrupted> for OperationError {
+    fn from(interrupted: Interrupted) -> OperationError {
+        OperationError::Unavailable {
+            reason: interrupted.reason,
+        }
+    }
+}
+
+/// Whether the answer is `Done`, and if not, what it means.
+fn done(reply: Reply, not_found: impl FnOnce() -> OperationError) -> Result<(), OperationError> {
+    match reply {
+        Reply::Done => Ok(()),
+        Reply::NotFound => Err(not_found()),
+        Reply::Refused { reason } => Err(OperationError::Failed { reason }),
+        Reply::AlreadyExists => {
+            let reason = "the launcher has used this number already".to_owned();
+            Err(OperationError::Failed { reason })
+        }
+        reply => Err(unexpected(&format!("{reply:?}"))),
+    }
+}
+
+fn unexpected(answer: &str) -> OperationError {
+    OperationError::Failed {
+        reason: format!("the launcher answers {answer}"),
+    }
+}
+
+fn into_stream(socket: std::net::TcpStream) -> io::Result<TcpStream> {
+    socket.set_nonblocking(true)?;
+    TcpStream::from_std(socket)
+}
+
+/// A panic elsewhere leaves the index whole: no change of it is made in two steps that may panic.
+fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
+    index
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl std::fmt::Debug for ProcessRuntime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ProcessRuntime")
+            .field("data", &self.data)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Sends an event; when nobody listens any more, nobody needs it.
+fn tell(events: &mpsc::UnboundedSender<Event>, event: Event) {
+    let _ = events.send(event);
+}

@@ -1,0 +1,250 @@
+//! From the model to what the launcher takes, and back.
+
+use spawnery_model::{
+    Exit, InstanceId, Network, Process, StartOrder, Timestamp, quantity::DurationMs,
+};
+use spawnery_node::Found;
+use spawnery_sandbox::protocol::{InstanceInfo, InstanceState};
+use spawnery_sandbox::spec::{self, FileSpec, SandboxSpec};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What is said of an instance whose launcher ended before it.
+const LAUNCHER_DIED: &str = "its launcher died";
+
+/// The sandbox for an instance.
+pub(super) fn sandbox(instance: InstanceId, order: &StartOrder) -> SandboxSpec {
+    let process = &order.process;
+    let mut spec = SandboxSpec::new(process.run.iter().cloned());
+    spec.env = environment(instance, order);
+    spec.working_directory
+        .clone_from(&process.working_directory);
+    spec.hostname = order.workload.to_string();
+    spec.memory_bytes = Some(process.memory.0);
+    spec.cpu_millis_max = process.cpu_max.map(|cpu| cpu.0);
+    spec.pids_max = Some(process.pids_max);
+    spec.network = match process.network {
+        Network::None => spec::Network::None,
+        Network::Host => spec::Network::Host,
+    };
+    spec.files = process.files.iter().map(file).collect();
+    spec.stdin_pipe = process.stdin == Some(true);
+    spec.tag = tag(order);
+    spec
+}
+
+fn file(file: &spawnery_model::File) -> FileSpec {
+    FileSpec {
+        path: file.path.clone(),
+        mode: file.mode,
+        bytes: file.content.clone(),
+    }
+}
+
+/// The variables of the manifest, and those that say who the instance is where it does not.
+pub(super) fn environment(instance: InstanceId, order: &StartOrder) -> Vec<(String, String)> {
+    let Process { env, ports, .. } = &order.process;
+    let port = ports.first().map(|port| ("PORT", port.port.to_string()));
+    let added = [
+        ("SPAWNERY_INSTANCE", instance.to_string()),
+        ("SPAWNERY_WORKLOAD", order.workload.to_string()),
+        ("SPAWNERY_EPOCH", order.epoch.to_string()),
+    ];
+    let added = added.into_iter().chain(port);
+    let added = added.filter(|(name, _)| !env.contains_key(*name));
+    let added = added.map(|(name, value)| (name.to_owned(), value));
+    let given = env
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()));
+    added.chain(given).collect()
+}
+
+/// What the launcher keeps for the next agent. Without the files, which are of no use after the
+/// start and may be large.
+fn tag(order: &StartOrder) -> Vec<u8> {
+    let mut order = order.clone();
+    order.process.files.clear();
+    minicbor::to_vec(&order).expect("writing to memory does not fail")
+}
+
+/// The order that an instance was started with, if this runtime started it.
+pub(super) fn order(info: &InstanceInfo) -> Option<(InstanceId, StartOrder)> {
+    let instance = info.instance.parse().ok()?;
+    Some((instance, minicbor::decode(&info.tag).ok()?))
+}
+
+/// What the agent is told of an instance that the launcher has.
+pub(super) fn found(info: &InstanceInfo) -> Option<Found> {
+    let (instance, order) = order(info)?;
+    let pid = match info.state {
+        InstanceState::Running { pid, .. } => Some(pid),
+        _ => None,
+    };
+    Some(Found {
+        instance,
+        order: Box::new(order),
+        pid,
+        exit: state_exit(&info.state),
+    })
+}
+
+/// How an instance ended, if it did.
+pub(super) fn state_exit(state: &InstanceState) -> Option<Exit> {
+    match state {
+        InstanceState::Running { .. } => None,
+        InstanceState::Ended { exit } => Some(self::exit(exit)),
+        InstanceState::Lost => Some(lost()),
+        InstanceState::Failed { step, reason } => Some(Exit {
+            failure: Some(start_failure(step, reason)),
+            at: now(),
+            ..Exit::default()
+        }),
+    }
+}
+
+/// How a process ended.
+pub(super) fn exit(exit: &spec::Exit) -> Exit {
+    Exit {
+        code: exit.code,
+        signal: exit.signal,
+        out_of_memory: exit.oom,
+        failure: None,
+        at: Timestamp(exit.at_ms),
+        last_output: String::from_utf8_lossy(&exit.last_output).into_owned(),
+        lost: false,
+    }
+}
+
+/// The end of an instance whose launcher died.
+pub(super) fn lost() -> Exit {
+    Exit {
+        failure: Some(LAUNCHER_DIED.to_owned()),
+        at: now(),
+        lost: true,
+        ..Exit::default()
+    }
+}
+
+/// Why a start failed, in one sentence.
+pub(super) fn start_failure(step: &str, reason: &str) -> String {
+    format!("{step}: {reason}")
+}
+
+/// The time of an end that nobody saw: when it was noticed.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let ms = since.map_or(0, |since| since.as_millis());
+    Timestamp(0).plus(DurationMs(u64::try_from(ms).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spawnery_model::{Bytes, CpuMillis, Id, Name, Port, Stop};
+    use std::collections::BTreeMap;
+
+    fn order_with(env: &[(&str, &str)], port: Option<u16>) -> StartOrder {
+        let name = Name::new("web").expect("a name");
+        let env = env.iter();
+        let ports = port.map(|port| Port {
+            name: name.clone(),
+            port,
+        });
+        StartOrder {
+            workload: name.clone(),
+            epoch: 3,
+            process: Process {
+                run: vec!["true".to_owned()],
+                env: env
+                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                    .collect(),
+                memory: Bytes::mib(64),
+                cpu_reserved: CpuMillis(100),
+                cpu_max: Some(CpuMillis(500)),
+                disk_max: None,
+                pids_max: 10,
+                ports: ports.into_iter().collect(),
+                working_directory: None,
+                network: Network::None,
+                files: vec![spawnery_model::File {
+                    path: "/etc/motd".to_owned(),
+                    mode: 0o644,
+                    content: b"hello".to_vec(),
+                }],
+                stdin: None,
+            },
+            stop: Stop {
+                signal: 15,
+                grace: DurationMs(1000),
+            },
+        }
+    }
+
+    fn instance() -> InstanceId {
+        InstanceId(Id::from_bits(7))
+    }
+
+    #[test]
+    fn an_instance_is_told_who_it_is_unless_its_manifest_says_otherwise() {
+        let check = |env: &[(&str, &str)], port, name: &str, value: Option<&str>| {
+            let order = order_with(env, port);
+            let variables = environment(instance(), &order);
+            let unique: BTreeMap<_, _> = variables.iter().cloned().collect();
+            assert_eq!(unique.len(), variables.len(), "{name}");
+            assert_eq!(unique.get(name).map(String::as_str), value, "{name}");
+        };
+        check(&[], None, "SPAWNERY_INSTANCE", Some("0000000000000007"));
+        check(&[], None, "SPAWNERY_WORKLOAD", Some("web"));
+        check(&[], None, "SPAWNERY_EPOCH", Some("3"));
+        check(&[], None, "PORT", None);
+        check(&[], Some(8080), "PORT", Some("8080"));
+        check(&[("PORT", "9")], Some(8080), "PORT", Some("9"));
+        check(
+            &[("SPAWNERY_EPOCH", "x")],
+            None,
+            "SPAWNERY_EPOCH",
+            Some("x"),
+        );
+        check(&[("A", "b")], None, "A", Some("b"));
+    }
+
+    #[test]
+    fn a_new_agent_finds_the_order_again_but_for_its_files() {
+        let order = order_with(&[("A", "b")], Some(80));
+        let spec = sandbox(instance(), &order);
+        assert_eq!(spec.files.len(), 1);
+        assert_eq!(spec.check(), Ok(()));
+        let info = InstanceInfo {
+            instance: instance().to_string(),
+            tag: spec.tag,
+            started_ms: 0,
+            state: InstanceState::Running {
+                init_pid: 4,
+                pid: 5,
+            },
+            processes: Vec::new(),
+        };
+        let found = found(&info).expect("it has a tag");
+        let mut expected = order;
+        expected.process.files.clear();
+        assert_eq!(
+            (found.instance, found.pid, found.exit),
+            (instance(), Some(5), None)
+        );
+        assert_eq!(*found.order, expected);
+    }
+
+    #[test]
+    fn what_the_launcher_cannot_follow_to_its_end_is_lost() {
+        let exit = state_exit(&InstanceState::Lost).expect("an end");
+        assert!(exit.lost && exit.failure.is_some());
+        let failed = InstanceState::Failed {
+            step: "run x".to_owned(),
+            reason: "not found".to_owned(),
+        };
+        let exit = state_exit(&failed).expect("an end");
+        assert_eq!(
+            (exit.lost, exit.failure.as_deref()),
+            (false, Some("run x: not found"))
+        );
+    }
+}
