@@ -1,0 +1,178 @@
+//! What the launcher and the init of a sandbox say to each other, over a socket pair that
+//! keeps messages apart. Both ends are always of the same binary, so there is no version.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use minicbor::{Decode, Encode};
+
+use crate::fd_passing::{recv_with_fds, send_with_fds};
+use crate::limits::CONTROL_BYTES_MAX;
+use crate::protocol::DialError;
+use crate::spec::FileSpec;
+
+/// From the launcher to the init.
+#[derive(Debug, Encode, Decode)]
+pub(crate) enum ToInit {
+    /// The ids are mapped; the setup may go on.
+    #[n(0)]
+    Mapped,
+    /// Run a process. Its three standard streams are attached.
+    #[n(1)]
+    Run(#[n(0)] Run),
+    /// Send a signal.
+    #[n(2)]
+    Signal {
+        #[n(0)]
+        process: u32,
+        #[n(1)]
+        signal: i32,
+    },
+    /// Connect to a port.
+    #[n(3)]
+    Dial {
+        #[n(0)]
+        id: u64,
+        #[n(1)]
+        port: u16,
+    },
+    /// The real message is in the attached memory file, which comes first.
+    #[n(4)]
+    InMemoryFile,
+}
+
+/// A process to run.
+#[derive(Debug, Encode, Decode)]
+pub(crate) struct Run {
+    #[n(0)]
+    pub(crate) process: u32,
+    #[n(1)]
+    pub(crate) argv: Vec<String>,
+    #[n(2)]
+    pub(crate) env: Vec<(String, String)>,
+    #[n(3)]
+    pub(crate) working_directory: Option<String>,
+    /// With the main process, and only with it.
+    #[n(4)]
+    pub(crate) personal: Option<Personal>,
+}
+
+/// What makes a prepared sandbox that of one instance.
+#[derive(Debug, Encode, Decode)]
+pub(crate) struct Personal {
+    #[n(0)]
+    pub(crate) hostname: String,
+    #[n(1)]
+    pub(crate) files: Vec<FileSpec>,
+    #[n(2)]
+    pub(crate) tmp_bytes_max: u64,
+    /// `RLIMIT_NPROC`, where no control group limits the processes.
+    #[n(3)]
+    pub(crate) processes_max: Option<u64>,
+}
+
+/// From the init to the launcher.
+#[derive(Debug, Encode, Decode)]
+pub(crate) enum FromInit {
+    /// The sandbox is set up.
+    #[n(0)]
+    Ready,
+    /// The setup, or the start of a process, failed.
+    #[n(1)]
+    Failed {
+        #[n(0)]
+        process: u32,
+        #[n(1)]
+        step: String,
+        #[n(2)]
+        reason: String,
+    },
+    /// The process runs its program. A pidfd of it is attached, unless it has ended already.
+    #[n(2)]
+    Started {
+        #[n(0)]
+        process: u32,
+    },
+    /// The process ended.
+    #[n(3)]
+    Exited {
+        #[n(0)]
+        process: u32,
+        #[n(1)]
+        code: Option<i32>,
+        #[n(2)]
+        signal: Option<i32>,
+    },
+    /// The connection is attached.
+    #[n(4)]
+    Dialed {
+        #[n(0)]
+        id: u64,
+    },
+    /// There is no connection.
+    #[n(5)]
+    DialFailed {
+        #[n(0)]
+        id: u64,
+        #[n(1)]
+        error: DialError,
+        #[n(2)]
+        reason: String,
+    },
+}
+
+/// Sends one message with descriptors; a large one by a memory file.
+pub(crate) fn send<M: Encode<()>>(
+    socket: impl AsFd,
+    message: &M,
+    fds: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let bytes = minicbor::to_vec(message).expect("writing to a Vec cannot fail");
+    if bytes.len() <= CONTROL_BYTES_MAX {
+        send_with_fds(socket, &bytes, fds)?;
+        return Ok(());
+    }
+    let file = rustix::fs::memfd_create("message", rustix::fs::MemfdFlags::CLOEXEC)?;
+    let mut file = std::fs::File::from(file);
+    io::Write::write_all(&mut file, &bytes)?;
+    io::Seek::rewind(&mut file)?;
+    let notice = minicbor::to_vec(ToInit::InMemoryFile).expect("writing to a Vec cannot fail");
+    let all: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd())
+        .chain(fds.iter().copied())
+        .collect();
+    send_with_fds(socket, &notice, &all)?;
+    Ok(())
+}
+
+/// Receives one message from the init; `None` when it is gone.
+pub(crate) fn recv_from_init(socket: impl AsFd) -> io::Result<Option<(FromInit, Vec<OwnedFd>)>> {
+    let mut buffer = [0; 4096];
+    let (len, fds) = recv_with_fds(socket, &mut buffer)?;
+    if len == 0 {
+        return Ok(None);
+    }
+    Ok(Some((decode(&buffer[..len])?, fds)))
+}
+
+/// Receives one message from the launcher; `None` when it is gone.
+pub(crate) fn recv_from_launcher(socket: impl AsFd) -> io::Result<Option<(ToInit, Vec<OwnedFd>)>> {
+    let mut buffer = vec![0; CONTROL_BYTES_MAX];
+    let (len, mut fds) = recv_with_fds(socket, &mut buffer)?;
+    if len == 0 {
+        return Ok(None);
+    }
+    let message = decode(&buffer[..len])?;
+    if !matches!(message, ToInit::InMemoryFile) {
+        return Ok(Some((message, fds)));
+    }
+    if fds.is_empty() {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut std::fs::File::from(fds.remove(0)), &mut bytes)?;
+    Ok(Some((decode(&bytes)?, fds)))
+}
+
+fn decode<'b, M: Decode<'b, ()>>(bytes: &'b [u8]) -> io::Result<M> {
+    minicbor::decode(bytes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}

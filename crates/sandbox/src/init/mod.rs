@@ -1,0 +1,224 @@
+//! PID 1 of a sandbox: a fork of the launcher that never runs another program.
+//!
+//! It sets the sandbox up, waits for the launcher to say what to run, runs it, reaps what
+//! ends, connects sockets inside the network namespace, and ends with the main process or
+//! with the launcher; the kernel then kills everything else in the PID namespace.
+
+pub(crate) mod control;
+mod dial;
+mod process;
+mod setup;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::process::{Pid, WaitOptions};
+use seccompiler::BpfProgram;
+
+use self::control::{FromInit, Run, ToInit};
+use self::dial::Dials;
+use crate::rootfs::Rootfs;
+use crate::sys;
+
+/// What the launcher decided before the fork.
+#[derive(Debug)]
+pub(crate) struct Plan<'a> {
+    pub(crate) rootfs: &'a Rootfs,
+    pub(crate) filter: &'a BpfProgram,
+    /// Folder with the private layers, relative to the data folder.
+    pub(crate) layer_dir: PathBuf,
+    /// Files that bring this process into its control groups.
+    pub(crate) join_files: Vec<OwnedFd>,
+    /// Whether there is a network namespace of its own.
+    pub(crate) own_network: bool,
+    pub(crate) control: OwnedFd,
+}
+
+/// A step that failed.
+#[derive(Debug)]
+pub(crate) struct StepError {
+    pub(crate) step: String,
+    pub(crate) reason: String,
+}
+
+/// Names the step of a failing call.
+pub(crate) trait AtStep<T> {
+    fn at(self, step: &str) -> Result<T, StepError>;
+}
+
+impl<T, E: Into<io::Error>> AtStep<T> for Result<T, E> {
+    fn at(self, step: &str) -> Result<T, StepError> {
+        self.map_err(|error| StepError {
+            step: step.to_owned(),
+            reason: error.into().to_string(),
+        })
+    }
+}
+
+/// Runs as the init of a new sandbox, until the end of the process.
+pub(crate) fn run(plan: Plan<'_>) -> ! {
+    let control = match setup::set_up(&plan) {
+        Ok(()) => plan.control,
+        Err(error) => {
+            let _ = control::send(&plan.control, &failed(0, error), &[]);
+            sys::exit_now(1)
+        }
+    };
+    if control::send(&control, &FromInit::Ready, &[]).is_ok() {
+        let init = Init {
+            control,
+            filter: plan.filter,
+            rootful: plan.rootfs.rootful,
+            processes: BTreeMap::new(),
+            dials: Dials::default(),
+        };
+        let _ = init.serve();
+    }
+    sys::exit_now(0)
+}
+
+fn failed(process: u32, error: StepError) -> FromInit {
+    FromInit::Failed {
+        process,
+        step: error.step,
+        reason: error.reason,
+    }
+}
+
+struct Init<'a> {
+    control: OwnedFd,
+    filter: &'a BpfProgram,
+    rootful: bool,
+    /// The processes that were asked for, by their id in this PID namespace.
+    processes: BTreeMap<i32, u32>,
+    dials: Dials,
+}
+
+impl Init<'_> {
+    /// Serves until the main process or the launcher ends.
+    fn serve(mut self) -> io::Result<()> {
+        let signals = sys::signal_fd(&[libc::SIGCHLD])?;
+        loop {
+            let (control_ready, child_ready) = self.wait(&signals)?;
+            if child_ready {
+                let mut buffer = [0; 128];
+                let _ = rustix::io::read(&signals, &mut buffer);
+                if self.reap()? {
+                    return Ok(());
+                }
+            }
+            self.dials.advance(&self.control)?;
+            if control_ready {
+                let Some((message, fds)) = control::recv_from_launcher(&self.control)? else {
+                    return Ok(());
+                };
+                self.handle(message, fds)?;
+            }
+        }
+    }
+
+    /// Waits for something to do: whether there is a message, and whether a child ended.
+    fn wait(&self, signals: &OwnedFd) -> io::Result<(bool, bool)> {
+        let timeout = self.dials.timeout();
+        let mut fds = vec![
+            PollFd::new(&self.control, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
+        fds.extend(self.dials.poll_fds());
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => Ok((!fds[0].revents().is_empty(), !fds[1].revents().is_empty())),
+            Err(rustix::io::Errno::INTR) => Ok((false, false)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn handle(&mut self, message: ToInit, fds: Vec<OwnedFd>) -> io::Result<()> {
+        match message {
+            ToInit::Run(run) => self.run(run, fds),
+            ToInit::Signal { process, signal } => {
+                self.signal(process, signal);
+                Ok(())
+            }
+            ToInit::Dial { id, port } => self.dials.begin(&self.control, id, port),
+            ToInit::Mapped | ToInit::InMemoryFile => Ok(()),
+        }
+    }
+
+    fn run(&mut self, run: Run, fds: Vec<OwnedFd>) -> io::Result<()> {
+        let process = run.process;
+        match self.try_run(run, &fds) {
+            Ok(pid) => {
+                self.processes.insert(pid.as_raw_nonzero().get(), process);
+                let pidfd =
+                    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
+                let attached: Vec<_> = pidfd.iter().map(|fd| fd.as_fd()).collect();
+                control::send(&self.control, &FromInit::Started { process }, &attached)
+            }
+            Err(error) => {
+                control::send(&self.control, &failed(process, error), &[])?;
+                // Without its main process a sandbox has no purpose.
+                if process == 0 {
+                    Err(io::ErrorKind::Other.into())
+                } else {
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    fn try_run(&self, run: Run, fds: &[OwnedFd]) -> Result<Pid, StepError> {
+        let [stdin, stdout, stderr] = fds else {
+            return Err(StepError {
+                step: "take over the standard streams".into(),
+                reason: format!("{} instead of 3 descriptors", fds.len()),
+            });
+        };
+        if let Some(personal) = &run.personal {
+            setup::make_personal(personal, self.filter, self.rootful)?;
+        }
+        let streams = [stdin, stdout, stderr].map(|fd| fd.as_raw_fd());
+        process::spawn(&run, streams, self.rootful)
+    }
+
+    fn signal(&self, process: u32, signal: i32) {
+        let pid = self
+            .processes
+            .iter()
+            .find(|(_, number)| **number == process);
+        if let Some((pid, _)) = pid {
+            // It may have ended just now, but it is not reaped yet, so this hits nobody else.
+            let _ = sys::kill(*pid, signal);
+        }
+    }
+
+    /// Reaps all that ended, also orphans; true if the main process was among them.
+    fn reap(&mut self) -> io::Result<bool> {
+        loop {
+            let (pid, status) = match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(Some(ended)) => ended,
+                Ok(None) | Err(rustix::io::Errno::CHILD) => return Ok(false),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            let Some(process) = self.processes.remove(&pid.as_raw_nonzero().get()) else {
+                continue;
+            };
+            let (code, signal) = (status.exit_status(), status.terminating_signal());
+            control::send(
+                &self.control,
+                &FromInit::Exited {
+                    process,
+                    code,
+                    signal,
+                },
+                &[],
+            )?;
+            if process == 0 {
+                return Ok(true);
+            }
+        }
+    }
+}

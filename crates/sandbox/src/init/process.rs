@@ -1,0 +1,187 @@
+//! Starts a process of the workload.
+
+use std::ffi::CString;
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use rustix::pipe::PipeFlags;
+use rustix::process::Pid;
+
+use super::control::Run;
+use super::{AtStep, StepError};
+use crate::limits::{OOM_SCORE_ADJ, USER_ID};
+use crate::sys;
+
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const HOME: &str = "/home/user";
+
+/// Forks, restricts the child and runs the program in it. Returns when the program runs, or
+/// with the reason why it does not.
+pub(super) fn spawn(run: &Run, streams: [RawFd; 3], rootful: bool) -> Result<Pid, StepError> {
+    let program = Program::new(run).at("read the arguments")?;
+    let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at("make a pipe")?;
+    let pid = sys::fork().at("fork")?;
+    if pid == 0 {
+        let error = become_program(&program, streams, rootful);
+        let text = format!("{}\n{}", error.step, error.reason);
+        let _ = fs::File::from(writer).write_all(text.as_bytes());
+        sys::exit_now(127)
+    }
+    drop(writer);
+    let mut text = String::new();
+    let read = fs::File::from(reader).read_to_string(&mut text);
+    let pid = Pid::from_raw(pid).expect("fork returns a positive id to the parent");
+    if text.is_empty() && read.is_ok() {
+        return Ok(pid);
+    }
+    let (step, reason) = text.split_once('\n').unwrap_or((&text, "no reason given"));
+    Err(StepError {
+        step: step.into(),
+        reason: reason.into(),
+    })
+}
+
+/// Everything that the program needs, allocated before the fork.
+struct Program {
+    name: String,
+    /// Paths to try, in their order.
+    paths: Vec<CString>,
+    argv: Vec<CString>,
+    env: Vec<CString>,
+    working_directory: String,
+}
+
+impl Program {
+    fn new(run: &Run) -> io::Result<Self> {
+        let env = with_defaults(&run.env);
+        let name = run.argv.first().cloned().unwrap_or_default();
+        let path = env
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map_or("", |(_, path)| path);
+        let paths = if name.contains('/') {
+            vec![name.clone()]
+        } else {
+            let dirs = path
+                .split(':')
+                .map(|dir| if dir.is_empty() { "." } else { dir });
+            dirs.map(|dir| format!("{dir}/{name}")).collect()
+        };
+        let home = env
+            .iter()
+            .find(|(name, _)| name == "HOME")
+            .map(|(_, home)| home.clone());
+        let working_directory = run
+            .working_directory
+            .clone()
+            .or(home)
+            .unwrap_or_else(|| HOME.to_owned());
+        Ok(Self {
+            paths: c_strings(paths)?,
+            argv: c_strings(run.argv.iter().cloned())?,
+            env: c_strings(env.iter().map(|(name, value)| format!("{name}={value}")))?,
+            name,
+            working_directory,
+        })
+    }
+}
+
+/// The given environment, and defaults for what every program expects.
+fn with_defaults(given: &[(String, String)]) -> Vec<(String, String)> {
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let defaults = [
+        ("PATH", PATH_DEFAULT),
+        ("HOME", HOME),
+        ("USER", "user"),
+        ("LANG", "C.UTF-8"),
+        ("HOSTNAME", &host),
+        ("TMPDIR", "/tmp"),
+    ];
+    let missing = defaults
+        .into_iter()
+        .filter(|(name, _)| !given.iter().any(|(n, _)| n == name));
+    let missing = missing.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    given.iter().cloned().chain(missing).collect()
+}
+
+fn c_strings(strings: impl IntoIterator<Item = String>) -> io::Result<Vec<CString>> {
+    strings
+        .into_iter()
+        .map(|string| CString::new(string).map_err(io::Error::from))
+        .collect()
+}
+
+/// In the child: gives everything up, then runs the program. Returns only an error.
+fn become_program(program: &Program, streams: [RawFd; 3], rootful: bool) -> StepError {
+    match restrict(program, streams, rootful) {
+        Ok(()) => run_program(program),
+        Err(error) => error,
+    }
+}
+
+fn restrict(program: &Program, streams: [RawFd; 3], rootful: bool) -> Result<(), StepError> {
+    rustix::process::setsid().at("begin a session")?;
+    raise_oom_score();
+    for (from, to) in streams.into_iter().zip(0..) {
+        sys::dup_onto(from, to).at("take over the standard streams")?;
+    }
+    sys::reset_signals();
+    if rootful {
+        sys::set_ids(USER_ID, USER_ID, true).at("become the user")?;
+    }
+    sys::set_capabilities(0).at("drop all capabilities")?;
+    let dir = &program.working_directory;
+    rustix::process::chdir(dir.as_str()).at(&format!("change to the folder {dir}"))
+}
+
+/// Makes this process a likelier victim than the init. Best effort: where it is refused, the
+/// score of the launcher holds. The files of a process that is not dumpable belong to the
+/// host's root, hence the moment of being dumpable, in which others cannot trace it, because
+/// it still has capabilities that they lack.
+fn raise_oom_score() {
+    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 1);
+    let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string());
+    let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);
+}
+
+/// Tries each path. All other descriptors close on exec.
+fn run_program(program: &Program) -> StepError {
+    let mut reason = None;
+    for path in &program.paths {
+        let error = sys::exec(path, &program.argv, &program.env);
+        let found = Path::new(&*path.to_string_lossy()).exists();
+        match error.raw_os_error() {
+            Some(libc::ENOENT | libc::ENOTDIR) if !found => {}
+            Some(libc::ENOENT) => {
+                reason = Some("the interpreter that it names is not there".into())
+            }
+            Some(libc::ENOEXEC) => {
+                reason = Some("it is neither a program nor a script with `#!`".into())
+            }
+            _ => {
+                reason.get_or_insert_with(|| error.to_string());
+            }
+        }
+        if found && error.raw_os_error() != Some(libc::EACCES) {
+            break;
+        }
+    }
+    let name = &program.name;
+    let missing = if name.contains('/') {
+        "not found"
+    } else {
+        "not found in PATH"
+    };
+    StepError {
+        step: format!("run `{name}`"),
+        reason: format!(
+            "cannot run `{name}`: {}",
+            reason.unwrap_or_else(|| missing.to_owned())
+        ),
+    }
+}

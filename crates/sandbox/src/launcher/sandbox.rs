@@ -1,0 +1,293 @@
+//! One sandbox as the launcher sees it, and how it is made.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::pipe::{PipeFlags, pipe_with};
+use seccompiler::BpfProgram;
+
+use crate::cgroup::{Cgroups, Group};
+use crate::init::control::{self, ToInit};
+use crate::init::{self, Plan};
+use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, LOG_BYTES_MAX_DEFAULT, SETUP_MS_MAX, USER_ID};
+use crate::log::{LogWriter, Stream};
+use crate::rootfs::{self, Rootfs};
+use crate::spec::SandboxSpec;
+use crate::sys::{self, Cloned};
+
+/// Who waits for an answer: a connection and the id of its request.
+pub(crate) type Asker = (u64, u64);
+
+/// A sandbox with a living init.
+#[derive(Debug)]
+pub(crate) struct Sandbox {
+    /// Its folder: that of a spare until the main process is asked for.
+    pub(crate) dir: PathBuf,
+    /// The instance that it belongs to; `None` while it is a spare.
+    pub(crate) instance: Option<String>,
+    pub(crate) init_pid: u32,
+    pub(crate) init: OwnedFd,
+    pub(crate) control: OwnedFd,
+    pub(crate) group: Option<Group>,
+    pub(crate) phase: Phase,
+    pub(crate) tag: Vec<u8>,
+    pub(crate) started_ms: u64,
+    pub(crate) processes: BTreeMap<u32, Process>,
+    /// Dials under way, by their id.
+    pub(crate) dials: BTreeMap<u64, Asker>,
+    /// When everything is killed: the end of a grace, or of the time for the setup.
+    pub(crate) kill_at: Option<Instant>,
+    /// Memory limit that has to be watched, because no control group does it.
+    pub(crate) watched_memory_bytes: Option<u64>,
+    /// Whether the watching ended it.
+    pub(crate) over_memory: bool,
+    /// Log of the main process, made ahead.
+    pub(crate) main_log: Option<LogWriter>,
+}
+
+/// How far a sandbox is.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Setting up; the start that waits for it, if any, and who asked for it.
+    SettingUp(Option<Box<(SandboxSpec, Asker)>>),
+    /// Set up, for nobody yet.
+    Spare,
+    /// The main process was asked for, or runs.
+    Assigned,
+}
+
+/// One process of the workload.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) log: LogWriter,
+    /// Tokens of the pipes that are still open.
+    pub(crate) pipes: BTreeMap<u64, (Stream, OwnedFd)>,
+    pub(crate) stdin: Option<OwnedFd>,
+    /// Who waits for the start.
+    pub(crate) asker: Option<Asker>,
+    /// Process id on the host, once it runs; 0 if it had ended before it could be seen.
+    pub(crate) pid: Option<u32>,
+    /// How the init says it ended.
+    pub(crate) status: Option<(Option<i32>, Option<i32>)>,
+    /// Whether its exit has been reported.
+    pub(crate) reported: bool,
+}
+
+/// Standard streams of a new process: the launcher's ends and the process's ends.
+#[derive(Debug)]
+pub(crate) struct Streams {
+    pub(crate) stdin: Option<OwnedFd>,
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+    pub(crate) theirs: [OwnedFd; 3],
+}
+
+impl Streams {
+    /// Makes the pipes. Only the launcher's ends do not block.
+    pub(crate) fn new(stdin_pipe: bool) -> io::Result<Self> {
+        let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
+        let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
+        rustix::io::ioctl_fionbio(&stdout, true)?;
+        rustix::io::ioctl_fionbio(&stderr, true)?;
+        let (their_stdin, stdin) = if stdin_pipe {
+            let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
+            rustix::io::ioctl_fionbio(&writer, true)?;
+            (reader, Some(writer))
+        } else {
+            (fs::File::open("/dev/null")?.into(), None)
+        };
+        Ok(Self {
+            stdin,
+            stdout,
+            stderr,
+            theirs: [their_stdin, their_stdout, their_stderr],
+        })
+    }
+}
+
+/// What all sandboxes of a launcher need.
+#[derive(Debug)]
+pub(crate) struct Workshop {
+    pub(crate) rootfs: Rootfs,
+    pub(crate) filter: BpfProgram,
+    pub(crate) cgroups: Cgroups,
+    /// Makes names of groups differ between launchers.
+    pub(crate) run_name: String,
+}
+
+/// A step of making a sandbox that failed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step}: {error}")]
+pub(crate) struct SpawnError {
+    pub(crate) step: &'static str,
+    pub(crate) error: io::Error,
+}
+
+fn at<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Result<T, SpawnError> {
+    result.map_err(|error| SpawnError {
+        step,
+        error: error.into(),
+    })
+}
+
+impl Workshop {
+    /// Makes the folder `dir` and starts an init with namespaces in it.
+    pub(crate) fn spawn(
+        &self,
+        number: u64,
+        dir: &Path,
+        own_network: bool,
+    ) -> Result<Sandbox, SpawnError> {
+        at(
+            "make the folder of the sandbox",
+            make_dirs(dir, self.rootfs.rootful),
+        )?;
+        let mut log = LogWriter::new(dir.join("log/0"), LOG_BYTES_MAX_DEFAULT);
+        at("make the log", log.prepare())?;
+        let group = self.cgroups.create(&format!("{}-{number}", self.run_name));
+        let group = at("make the control group", group)?;
+        let result = self.start_init(dir, own_network, &group);
+        let (init_pid, init, control) = match result {
+            Ok(started) => started,
+            Err(error) => {
+                group.remove();
+                return Err(error);
+            }
+        };
+        Ok(Sandbox {
+            dir: dir.to_owned(),
+            instance: None,
+            init_pid,
+            init,
+            control,
+            group: Some(group),
+            phase: Phase::SettingUp(None),
+            tag: Vec::new(),
+            started_ms: 0,
+            processes: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            kill_at: Some(Instant::now() + Duration::from_millis(SETUP_MS_MAX)),
+            watched_memory_bytes: None,
+            over_memory: false,
+            main_log: Some(log),
+        })
+    }
+
+    fn start_init(
+        &self,
+        dir: &Path,
+        own_network: bool,
+        group: &Group,
+    ) -> Result<(u32, OwnedFd, OwnedFd), SpawnError> {
+        let family = AddressFamily::UNIX;
+        let pair = socketpair(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+        let (ours, theirs) = at("make a socket pair", pair)?;
+        let mut namespaces = libc::CLONE_NEWUSER
+            | libc::CLONE_NEWNS
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUTS;
+        if own_network {
+            namespaces |= libc::CLONE_NEWNET;
+        }
+        let unified = at("open the control group", group.unified().transpose())?;
+        let mut join_files = at("open the control group", group.join_files(false))?;
+        let mut cloned = sys::clone_process(namespaces, unified.as_ref().map(AsRawFd::as_raw_fd));
+        if cloned.is_err() && unified.is_some() {
+            // Older kernels: join as a process does.
+            join_files = at("open the control group", group.join_files(true))?;
+            cloned = sys::clone_process(namespaces, None);
+        }
+        match at("make the namespaces", cloned)? {
+            Cloned::Child => init::run(Plan {
+                rootfs: &self.rootfs,
+                filter: &self.filter,
+                layer_dir: dir.join("layer"),
+                join_files,
+                own_network,
+                control: theirs,
+            }),
+            Cloned::Parent { pid, pidfd } => {
+                let mapped = self.map_ids(pid).and_then(|()| {
+                    rustix::io::ioctl_fionbio(&ours, true)?;
+                    control::send(&ours, &ToInit::Mapped, &[])
+                });
+                if let Err(error) = mapped {
+                    let _ = kill_and_reap(&pidfd);
+                    return Err(SpawnError {
+                        step: "map the user ids",
+                        error,
+                    });
+                }
+                Ok((pid, pidfd, ours))
+            }
+        }
+    }
+
+    fn map_ids(&self, pid: u32) -> io::Result<()> {
+        let proc = PathBuf::from(format!("/proc/{pid}"));
+        if self.rootfs.rootful {
+            let map = format!("0 {HOST_ID_BASE} {HOST_ID_COUNT}\n");
+            fs::write(proc.join("uid_map"), &map)?;
+            return fs::write(proc.join("gid_map"), map);
+        }
+        let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
+        fs::write(
+            proc.join("uid_map"),
+            format!("{USER_ID} {} 1\n", uid.as_raw()),
+        )?;
+        fs::write(proc.join("setgroups"), "deny")?;
+        fs::write(
+            proc.join("gid_map"),
+            format!("{USER_ID} {} 1\n", gid.as_raw()),
+        )
+    }
+}
+
+/// The folder of a sandbox. Only `layer` is open to the sandbox's ids.
+fn make_dirs(dir: &Path, rootful: bool) -> io::Result<()> {
+    rootfs::make_dir(dir, 0o700, None)?;
+    rootfs::make_dir(&dir.join("log"), 0o700, None)?;
+    rootfs::make_dir(&dir.join("log/0"), 0o700, None)?;
+    let layer = dir.join("layer");
+    let (root, user) = (rootful.then_some(HOST_ID_BASE), rootfs::host_user(rootful));
+    rootfs::make_dir(&layer, 0o700, root)?;
+    for (name, owner) in [
+        ("upper", user),
+        ("work", root),
+        ("usr-upper", user),
+        ("usr-work", root),
+        ("root", root),
+    ] {
+        rootfs::make_dir(&layer.join(name), 0o755, owner)?;
+    }
+    Ok(())
+}
+
+/// Kills an init, and with it everything in its PID namespace.
+pub(crate) fn kill(init: &OwnedFd) -> io::Result<()> {
+    match rustix::process::pidfd_send_signal(init, rustix::process::Signal::KILL) {
+        Err(error) if error != rustix::io::Errno::SRCH => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Waits for an init that has ended, or is about to.
+pub(crate) fn reap(init: &OwnedFd) -> io::Result<()> {
+    use rustix::process::{WaitId, WaitIdOptions, waitid};
+    waitid(
+        WaitId::PidFd(std::os::fd::AsFd::as_fd(init)),
+        WaitIdOptions::EXITED,
+    )?;
+    Ok(())
+}
+
+fn kill_and_reap(init: &OwnedFd) -> io::Result<()> {
+    kill(init)?;
+    reap(init)
+}

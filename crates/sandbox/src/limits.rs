@@ -1,0 +1,88 @@
+//! Every bound of this crate, each with its reason.
+
+/// Version of the launcher protocol. A launcher answers a `Hello` of another major version
+/// with `Refused`, because an agent may be upgraded while an older launcher lives on.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Largest frame on the launcher's socket, in bytes. A start request carries the files of an
+/// instance inline, which the manifest limits to far less; the bound protects the launcher.
+pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of unsent replies and events that a connection may have before it is closed. An
+/// agent that reads so slowly asks again by `List` after it has reconnected.
+pub const CONNECTION_BACKLOG_BYTES_MAX: usize = 1024 * 1024;
+
+/// Connections served at once: the agent, a doctor, a few tests.
+pub const CONNECTIONS_MAX: usize = 32;
+
+/// Largest payload of one log record, in bytes: one full pipe.
+pub const LOG_RECORD_BYTES_MAX: usize = 64 * 1024;
+
+/// Segments that a log is divided into; the oldest is dropped as a whole.
+pub const LOG_SEGMENTS: u64 = 4;
+
+/// Default size limit of a process's log in bytes.
+pub const LOG_BYTES_MAX_DEFAULT: u64 = 16 * 1024 * 1024;
+
+/// Least size limit of a log: each segment must hold one record of the largest size.
+pub const LOG_BYTES_MIN: u64 = LOG_SEGMENTS * (LOG_RECORD_BYTES_MAX as u64 + 64);
+
+/// Bytes of the last output that an exit report repeats.
+pub const LAST_OUTPUT_BYTES_MAX: usize = 2 * 1024;
+
+/// Output bytes read from one pipe before the other pipes get their turn: one full pipe, so
+/// that a flood is throttled by its own pipe and never delays others by more.
+pub const OUTPUT_BYTES_PER_TURN: usize = 64 * 1024;
+
+/// Longest instance id, in bytes; it is also a folder's name.
+pub const INSTANCE_ID_BYTES_MAX: usize = 64;
+
+/// Processes of one instance, over its whole life, that keep a log: each has a folder.
+pub const PROCESSES_MAX: u32 = 100_000;
+
+/// Default size of `/tmp`, in bytes. It is counted to the memory of the instance.
+pub const TMP_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
+
+/// Soft limit of open files: programs that use `select` break above 1024 (see `select(2)`).
+pub const OPEN_FILES_SOFT: u64 = 1024;
+
+/// Hard limit of open files: what systemd gives its services (512 Ki) doubled, as Docker
+/// does; a program that wants more than the soft limit raises it itself.
+pub const OPEN_FILES_HARD: u64 = 1024 * 1024;
+
+/// How much likelier than others a sandboxed process is chosen when memory is short
+/// (`oom_score_adj`, `proc(5)`), so that the init of the sandbox survives to report it.
+pub const OOM_SCORE_ADJ: i32 = 500;
+
+/// Milliseconds after which a dial that got no answer fails.
+pub const DIAL_MS_MAX: u64 = 5_000;
+
+/// Dials that wait at once in one sandbox; above, they are refused at once.
+pub const DIALS_MAX: usize = 256;
+
+/// Milliseconds that a sandbox's setup may take before it is killed.
+pub const SETUP_MS_MAX: u64 = 20_000;
+
+/// Milliseconds between looks at the memory of an instance that no control group limits.
+pub const MEMORY_POLL_MS: u64 = 100;
+
+/// First user id on the host of the range that the ids of rootful sandboxes are mapped to.
+/// 0x7000_0000: above what `useradd` hands out in `/etc/subuid` (from 100,000 upwards), above
+/// systemd's container ranges (524,288 to 1,879,048,191) and below its foreign-image range
+/// and the sign bit.
+pub const HOST_ID_BASE: u32 = 1_879_048_192;
+
+/// User ids in a rootful sandbox: what programs expect to exist.
+pub const HOST_ID_COUNT: u32 = 65_536;
+
+/// User id and group id of the workload inside its sandbox.
+pub const USER_ID: u32 = 1000;
+
+/// Prepared sandboxes that a launcher keeps waiting, so that a start needs no new namespaces.
+pub const SPARES_DEFAULT: u32 = 2;
+
+/// Largest message to the init of a sandbox that is sent inline; a larger one goes by memfd.
+pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
+
+const _: () = assert!(OUTPUT_BYTES_PER_TURN <= LOG_RECORD_BYTES_MAX);
+const _: () = assert!(HOST_ID_BASE as u64 + (HOST_ID_COUNT as u64) < i32::MAX as u64);

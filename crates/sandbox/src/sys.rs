@@ -1,0 +1,388 @@
+//! System calls that rustix lacks. All `unsafe` of this crate is here.
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+/// The result of a clone, seen from the two processes.
+#[derive(Debug)]
+pub(crate) enum Cloned {
+    /// In the new process.
+    Child,
+    /// In the caller: the new process's id and a descriptor for it.
+    Parent { pid: u32, pidfd: OwnedFd },
+}
+
+/// `clone3(2)` without sharing memory: `fork` with namespaces, a pidfd, and a control group
+/// (v2) if one is given.
+///
+/// The calling process must have one thread only. Then the child has a whole copy of all that
+/// it needs, with no lock held by a thread that does not exist there, and may use everything
+/// that the parent may.
+pub(crate) fn clone_process(namespaces: i32, cgroup: Option<RawFd>) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    let mut flags = namespaces as u64 | libc::CLONE_PIDFD as u64;
+    if cgroup.is_some() {
+        /// `linux/sched.h`; libc's constant has too narrow a type.
+        const CLONE_INTO_CGROUP: u64 = 1 << 33;
+        flags |= CLONE_INTO_CGROUP;
+    }
+    // SAFETY: clone_args is plain integers, for which all zeros is a valid value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = flags;
+    args.pidfd = (&raw mut pidfd) as u64;
+    args.exit_signal = libc::SIGCHLD as u64;
+    args.cgroup = cgroup.unwrap_or(0) as u64;
+    // SAFETY: args is valid for its size, pidfd outlives the call, and no memory is shared
+    // with the child, which returns on its own copy of this stack.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw mut args,
+            std::mem::size_of::<libc::clone_args>(),
+        )
+    };
+    match check(ret)? {
+        0 => Ok(Cloned::Child),
+        // SAFETY: the kernel has just opened this descriptor for us (CLONE_PIDFD).
+        pid => Ok(Cloned::Parent {
+            pid: pid as u32,
+            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
+        }),
+    }
+}
+
+/// The process id, in our namespace, of a process from any namespace below (`pidfd_open(2)`).
+pub(crate) fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
+    let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
+    let text = std::fs::read_to_string(path).ok()?;
+    text.lines()
+        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+}
+
+/// `fork(2)`, for processes whose seccomp filter denies clone3. The same rule of one thread.
+pub(crate) fn fork() -> io::Result<i32> {
+    // SAFETY: the process has one thread, so the child may go on with everything.
+    let ret = unsafe { libc::syscall(libc::SYS_clone, libc::SIGCHLD, 0, 0, 0, 0) };
+    Ok(check(ret)? as i32)
+}
+
+/// Moves this process into new namespaces (`unshare(2)`).
+pub(crate) fn unshare(namespaces: i32) -> io::Result<()> {
+    // SAFETY: there is one thread, so nobody else's view changes.
+    check(unsafe { libc::unshare(namespaces) }.into()).map(drop)
+}
+
+/// Ends this process at once, without running anything that its parent has registered.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: _exit has no preconditions.
+    unsafe { libc::_exit(code) }
+}
+
+/// A user id map changer: `mount_setattr(2)`.
+pub(crate) fn mount_setattr(
+    fd: BorrowedFd<'_>,
+    recursive: bool,
+    attributes: u64,
+    userns: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let mut attr_set = attributes;
+    if userns.is_some() {
+        attr_set |= libc::MOUNT_ATTR_IDMAP;
+    }
+    let attr = libc::mount_attr {
+        attr_set,
+        attr_clr: 0,
+        propagation: 0,
+        userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
+    };
+    let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
+    // SAFETY: the path is a C string and attr is valid for its size.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            fd.as_raw_fd(),
+            c"".as_ptr(),
+            flags,
+            &raw const attr,
+            std::mem::size_of::<libc::mount_attr>(),
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// `prctl(2)` with integer arguments.
+pub(crate) fn prctl(option: i32, argument: u64) -> io::Result<i32> {
+    // SAFETY: the callers use only options whose argument is an integer.
+    let ret = unsafe { libc::prctl(option, argument, 0u64, 0u64, 0u64) };
+    check(ret.into()).map(|ret| ret as i32)
+}
+
+/// Sends a signal; unlike rustix's, it takes real-time signals too.
+pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+}
+
+/// Makes `command` run in a session of its own, as a child of nobody: after `spawn`, the
+/// process to wait for is a short-lived middleman.
+pub(crate) fn detach(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt;
+    // SAFETY: between fork and exec only async-signal-safe calls are made: setsid, the fork
+    // system call, _exit.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::setsid().into())?;
+            if fork()? != 0 {
+                libc::_exit(0);
+            }
+            Ok(())
+        });
+    }
+}
+
+/// Gives the thread's name, as `ps -o comm` shows it.
+pub(crate) fn set_name(name: &CStr) {
+    // SAFETY: PR_SET_NAME reads a C string of any length and keeps 15 bytes.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// Sets real, effective and saved user and group id, and drops supplementary groups if asked.
+/// Raw system calls: there is one thread, so glibc's broadcast to threads is not needed.
+pub(crate) fn set_ids(uid: u32, gid: u32, drop_groups: bool) -> io::Result<()> {
+    // SAFETY: integers only, and a null pointer with the length 0.
+    unsafe {
+        if drop_groups {
+            check(libc::syscall(
+                libc::SYS_setgroups,
+                0usize,
+                std::ptr::null::<u32>(),
+            ))?;
+        }
+        check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
+        check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
+    }
+    Ok(())
+}
+
+/// Changes only the effective ids; with user 0 as the real one the change can be undone.
+pub(crate) fn set_effective_ids(uid: u32, gid: u32) -> io::Result<()> {
+    const KEEP: u32 = u32::MAX;
+    // SAFETY: integers only.
+    unsafe {
+        if uid == 0 {
+            check(libc::syscall(libc::SYS_setresuid, KEEP, uid, KEEP))?;
+            check(libc::syscall(libc::SYS_setresgid, KEEP, gid, KEEP))?;
+        } else {
+            check(libc::syscall(libc::SYS_setresgid, KEEP, gid, KEEP))?;
+            check(libc::syscall(libc::SYS_setresuid, KEEP, uid, KEEP))?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets effective, permitted and inheritable capabilities to `mask` (`capset(2)`).
+pub(crate) fn set_capabilities(mask: u64) -> io::Result<()> {
+    #[repr(C)]
+    struct Header {
+        version: u32,
+        pid: i32,
+    }
+    /// `_LINUX_CAPABILITY_VERSION_3`
+    const VERSION_3: u32 = 0x2008_0522;
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
+    let (low, high) = (mask as u32, (mask >> 32) as u32);
+    let data: [u32; 6] = [low, low, 0, high, high, 0];
+    // SAFETY: header and data have the layout of version 3 and outlive the call.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) }).map(drop)
+}
+
+/// Gives this process a session keyring of its own, empty and without a name.
+pub(crate) fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
+    // SAFETY: a null name asks for an anonymous keyring.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_keyctl,
+            KEYCTL_JOIN_SESSION_KEYRING,
+            std::ptr::null::<u8>(),
+        )
+    };
+    check(ret).map(drop)
+}
+
+/// Closes all descriptors from `first` on.
+pub(crate) fn close_from(first: RawFd) {
+    // SAFETY: the callers own nothing above `first` that is used or dropped afterwards: they
+    // run in a fresh child, which ends by exec or exit_now.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Closes all descriptors above 2 except those given, in a fresh child.
+pub(crate) fn close_except(keep: &[RawFd]) {
+    let mut sorted: Vec<RawFd> = keep.iter().copied().filter(|fd| *fd > 2).collect();
+    sorted.sort_unstable();
+    let mut first = 3;
+    for fd in sorted {
+        if fd > first {
+            // SAFETY: as in close_from.
+            unsafe { libc::syscall(libc::SYS_close_range, first, fd - 1, 0) };
+        }
+        first = fd + 1;
+    }
+    close_from(first);
+}
+
+/// Makes `from` the descriptor `to`, which an exec keeps.
+pub(crate) fn dup_onto(from: RawFd, to: RawFd) -> io::Result<()> {
+    // SAFETY: integers only; `to` is one of the standard streams.
+    let ret = unsafe {
+        if from == to {
+            libc::fcntl(from, libc::F_SETFD, 0)
+        } else {
+            libc::dup2(from, to)
+        }
+    };
+    check(ret.into()).map(drop)
+}
+
+/// Sets every signal to its default action and unblocks all. By system calls, because glibc
+/// refuses the two signals that it uses itself, which we may have inherited as ignored.
+pub(crate) fn reset_signals() {
+    /// `struct sigaction` of the kernel: handler, flags, restorer, mask; all zero is SIG_DFL.
+    const DEFAULT: [u64; 4] = [0; 4];
+    let none: u64 = 0;
+    const SET_BYTES: usize = 8;
+    // SAFETY: both structures are valid for the kernel's layout; it is harmless that SIGKILL
+    // and SIGSTOP are refused.
+    unsafe {
+        for signal in 1..=64 {
+            let old = std::ptr::null_mut::<u64>();
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                old,
+                SET_BYTES,
+            );
+        }
+        let old = std::ptr::null_mut::<u64>();
+        let how = libc::SIG_SETMASK;
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            how,
+            &raw const none,
+            old,
+            SET_BYTES,
+        );
+    }
+}
+
+/// Blocks `signals` and returns a descriptor that reports them (`signalfd(2)`).
+pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
+    // SAFETY: the set is initialized before its use, and the new descriptor is ours.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        check(libc::sigprocmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()).into())?;
+        let fd = libc::signalfd(-1, &raw const set, libc::SFD_CLOEXEC | libc::SFD_NONBLOCK);
+        Ok(OwnedFd::from_raw_fd(check(fd.into())? as RawFd))
+    }
+}
+
+/// Runs a program in place of this process; returns only the reason why it could not.
+pub(crate) fn exec(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
+    let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+        strings
+            .iter()
+            .map(|s| s.as_ptr())
+            .chain([std::ptr::null()])
+            .collect()
+    };
+    let (argv, env) = (pointers(argv), pointers(env));
+    // SAFETY: both lists end with a null pointer and their strings outlive the call.
+    unsafe { libc::execve(path.as_ptr(), argv.as_ptr(), env.as_ptr()) };
+    io::Error::last_os_error()
+}
+
+/// Brings up the loopback interface of this network namespace (`netdevice(7)`).
+pub(crate) fn loopback_up() -> io::Result<()> {
+    // SAFETY: ifreq is plain data, the name is NUL-terminated, and the socket is closed.
+    unsafe {
+        let fd =
+            check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0).into())?;
+        let socket = OwnedFd::from_raw_fd(fd as RawFd);
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+        check(
+            libc::ioctl(
+                socket.as_raw_fd(),
+                libc::SIOCSIFFLAGS as _,
+                &raw const request,
+            )
+            .into(),
+        )?;
+    }
+    Ok(())
+}
+
+/// Replaces the command line that others see in `/proc/PID/cmdline`, which holds paths of the
+/// host, by `name`. Best effort: the name is cosmetic, the wiping needs only `/proc`.
+pub(crate) fn overwrite_command_line(name: &[u8]) {
+    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
+        return;
+    };
+    // proc_pid_stat(5): the fields after the name in brackets; arg_start is the 48th of all.
+    let Some(fields) = stat.rsplit(')').next() else {
+        return;
+    };
+    let mut fields = fields.split_ascii_whitespace().skip(45);
+    let mut next = || fields.next().and_then(|field| field.parse::<usize>().ok());
+    let (Some(start), Some(end)) = (next(), next()) else {
+        return;
+    };
+    if start == 0 || end <= start {
+        return;
+    }
+    let len = end - start;
+    // SAFETY: the kernel says that these bytes of this process hold its arguments; they are
+    // on the initial stack, writable, and std has copied or only ever reads them.
+    let arguments = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, len) };
+    arguments.fill(0);
+    let used = name.len().min(len - 1);
+    arguments[..used].copy_from_slice(&name[..used]);
+}
+
+/// Installs a seccomp program for this process; it needs no_new_privs.
+pub(crate) fn set_seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()> {
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).map_err(|_| io::ErrorKind::InvalidInput)?,
+        filter: program.as_ptr().cast_mut().cast(),
+    };
+    // SAFETY: sock_filter has the kernel's layout and the program outlives the call.
+    let ret = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const program,
+        )
+    };
+    check(ret).map(drop)
+}
+
+fn check(ret: libc::c_long) -> io::Result<libc::c_long> {
+    if ret == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(ret)
+    }
+}
