@@ -22,7 +22,9 @@ pub use node::{DrainRequest, JoinTokenReply, JoinTokenRequest, NodeView};
 pub use page::Page;
 pub use problem::{FieldProblem, PROBLEM_TYPE_PREFIX, Problem};
 pub use status::{JournalView, NodeCounts, StatusView, WorkloadCounts};
-pub use stream::{EventView, ExitedView, GapView, LogRecordView, OutputStream, stream_event};
+pub use stream::{
+    EventGapView, EventView, ExitedView, GapView, LogRecordView, OutputStream, stream_event,
+};
 pub use workload::{
     DifferenceView, FileView, JobView, ManifestReply, MissedView, PhaseCounts, PortView,
     ProcessView, RemoveReply, RemoveRequest, RestartView, RunCreated, RunOutcomeView, RunView,

@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 pub mod stream_event {
     /// Of a log: a [`LogRecordView`](super::LogRecordView). Its `id` is the sequence number.
     pub const OUTPUT: &str = "output";
-    /// Of both: a [`GapView`](super::GapView).
+    /// Of a log: a [`GapView`](super::GapView). Of the events: an
+    /// [`EventGapView`](super::EventGapView).
     pub const GAP: &str = "gap";
     /// Of a log: an [`ExitedView`](super::ExitedView). The last one of its stream.
     pub const EXITED: &str = "exited";
@@ -76,13 +77,24 @@ pub enum OutputStream {
     Stderr,
 }
 
-/// Some of what was asked for is gone.
+/// Records of a log are gone, because it reached its limit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GapView {
-    /// The first that is gone: of a log its sequence number, of the events its position.
+    /// The sequence number of the first that is gone.
     pub from: u64,
-    /// The last that is gone.
+    /// The sequence number of the last that is gone.
     pub to: u64,
+}
+
+/// Events after the one that was named are gone, because only the latest are kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EventGapView {
+    /// The id of the event that was named, or that was told last.
+    #[schema(example = "3.0")]
+    pub after: String,
+    /// The id of the oldest event that is kept: the next one.
+    #[schema(example = "911.0")]
+    pub oldest: String,
 }
 
 /// A process has ended, and all its output was told.
