@@ -37,11 +37,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             Reply::Started { .. } => {}
             other => return Err(format!("{other:?}").into()),
         }
-        loop {
-            match client.next_event(Duration::from_secs(10))? {
-                Event::Output { .. } => first.push(begin.elapsed()),
-                Event::Exited { .. } => break,
-            }
+        while let Event::Output { .. } = client.next_event(Duration::from_secs(10))? {
+            first.push(begin.elapsed());
         }
         whole.push(begin.elapsed());
         client.request(Request::Forget { instance })?;

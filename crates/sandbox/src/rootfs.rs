@@ -100,7 +100,6 @@ const PASSWD: &str = "root:x:0:0:root:/root:/usr/sbin/nologin\n\
 const GROUP: &str = "root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n";
 const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n\
     networks: files\nprotocols: files\nservices: files\n";
-const HOSTS: &str = "127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n";
 
 /// Device nodes of a sandbox: name and minor number; the major number is 1 but for tty.
 const DEVICES: &[(&str, u32, u32)] = &[
@@ -212,10 +211,9 @@ fn make_base(rootful: bool) -> Result<Vec<&'static str>, PrepareError> {
         ("passwd", PASSWD),
         ("group", GROUP),
         ("nsswitch.conf", NSSWITCH),
-        ("hosts", HOSTS),
-        ("hostname", "sandbox\n"),
         ("resolv.conf", ""),
         ("machine-id", ""),
+        // Not hostname and hosts, which each instance has of its own.
     ];
     for (name, text) in files {
         let path = etc.join(name);

@@ -254,13 +254,12 @@ pub(crate) fn dup_onto(from: RawFd, to: RawFd) -> io::Result<()> {
 pub(crate) fn reset_signals() {
     /// `struct sigaction` of the kernel: handler, flags, restorer, mask; all zero is SIG_DFL.
     const DEFAULT: [u64; 4] = [0; 4];
-    let none: u64 = 0;
     const SET_BYTES: usize = 8;
-    // SAFETY: both structures are valid for the kernel's layout; it is harmless that SIGKILL
-    // and SIGSTOP are refused.
-    unsafe {
-        for signal in 1..=64 {
-            let old = std::ptr::null_mut::<u64>();
+    for signal in 1..=64 {
+        let old = std::ptr::null_mut::<u64>();
+        // SAFETY: the structure has the kernel's layout; it is harmless that SIGKILL and
+        // SIGSTOP are refused.
+        unsafe {
             libc::syscall(
                 libc::SYS_rt_sigaction,
                 signal,
@@ -269,7 +268,16 @@ pub(crate) fn reset_signals() {
                 SET_BYTES,
             );
         }
-        let old = std::ptr::null_mut::<u64>();
+    }
+    unblock_signals();
+}
+
+/// Lets all signals through.
+pub(crate) fn unblock_signals() {
+    const SET_BYTES: usize = 8;
+    let (none, old) = (0u64, std::ptr::null_mut::<u64>());
+    // SAFETY: a set of 64 signals is 8 bytes, which outlive the call.
+    unsafe {
         let how = libc::SIG_SETMASK;
         libc::syscall(
             libc::SYS_rt_sigprocmask,

@@ -130,7 +130,7 @@ fn restrict(program: &Program, streams: [RawFd; 3], rootful: bool) -> Result<(),
     for (from, to) in streams.into_iter().zip(0..) {
         sys::dup_onto(from, to).at("take over the standard streams")?;
     }
-    sys::reset_signals();
+    sys::unblock_signals();
     if rootful {
         sys::set_ids(USER_ID, USER_ID, true).at("become the user")?;
     }
@@ -154,34 +154,39 @@ fn run_program(program: &Program) -> StepError {
     let mut reason = None;
     for path in &program.paths {
         let error = sys::exec(path, &program.argv, &program.env);
-        let found = Path::new(&*path.to_string_lossy()).exists();
         match error.raw_os_error() {
-            Some(libc::ENOENT | libc::ENOTDIR) if !found => {}
-            Some(libc::ENOENT) => {
-                reason = Some("the interpreter that it names is not there".into())
-            }
-            Some(libc::ENOEXEC) => {
-                reason = Some("it is neither a program nor a script with `#!`".into())
-            }
-            _ => {
+            Some(libc::ENOENT | libc::ENOTDIR) => {}
+            Some(libc::EACCES) => {
                 reason.get_or_insert_with(|| error.to_string());
             }
-        }
-        if found && error.raw_os_error() != Some(libc::EACCES) {
-            break;
+            Some(libc::ENOEXEC) => {
+                reason = Some("it is neither a program nor a script with `#!`".to_owned());
+                break;
+            }
+            _ => {
+                reason = Some(error.to_string());
+                break;
+            }
         }
     }
-    let name = &program.name;
-    let missing = if name.contains('/') {
-        "not found"
-    } else {
-        "not found in PATH"
+    let there = || {
+        program
+            .paths
+            .iter()
+            .any(|path| Path::new(&*path.to_string_lossy()).exists())
     };
+    let name = &program.name;
+    let reason = reason.unwrap_or_else(|| {
+        if there() {
+            "the interpreter that it names is not there".to_owned()
+        } else if name.contains('/') {
+            "not found".to_owned()
+        } else {
+            "not found in PATH".to_owned()
+        }
+    });
     StepError {
         step: format!("run `{name}`"),
-        reason: format!(
-            "cannot run `{name}`: {}",
-            reason.unwrap_or_else(|| missing.to_owned())
-        ),
+        reason: format!("cannot run `{name}`: {reason}"),
     }
 }

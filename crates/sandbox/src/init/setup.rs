@@ -60,6 +60,8 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(), StepError> {
     if plan.own_network {
         sys::loopback_up().at("bring up the loopback interface")?;
     }
+    as_user(plan.rootfs.rootful, || write_own_files("sandbox"))?;
+    warm_up();
     restrict_init()
 }
 
@@ -350,14 +352,13 @@ pub(super) fn make_personal(
     if personal.tmp_bytes_max != TMP_BYTES_MAX_DEFAULT {
         resize_tmp(personal.tmp_bytes_max).at("set the size of /tmp")?;
     }
-    if rootful {
-        sys::set_effective_ids(USER_ID, USER_ID).at("become the user")?;
-    }
-    let written = write_files(personal);
-    if rootful {
-        sys::set_effective_ids(0, 0).at("become the root of the sandbox again")?;
-    }
-    written?;
+    as_user(rootful, || {
+        write_own_files(&personal.hostname)?;
+        personal
+            .files
+            .iter()
+            .try_for_each(|file| write_file(file).at(&format!("write {}", file.path)))
+    })?;
     if let Some(max) = personal.processes_max {
         use rustix::process::{Resource, Rlimit, setrlimit};
         setrlimit(
@@ -381,29 +382,51 @@ fn resize_tmp(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-fn write_files(personal: &Personal) -> Result<(), StepError> {
-    let host = &personal.hostname;
-    let own = [
-        ("/etc/hostname", format!("{host}\n")),
-        (
-            "/etc/hosts",
-            format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback\n"),
-        ),
+/// Does something with the identity of the workload's user and without capabilities.
+fn as_user(rootful: bool, work: impl FnOnce() -> Result<(), StepError>) -> Result<(), StepError> {
+    if !rootful {
+        return work();
+    }
+    sys::set_effective_ids(USER_ID, USER_ID).at("become the user")?;
+    let result = work();
+    sys::set_effective_ids(0, 0).at("become the root of the sandbox again")?;
+    result
+}
+
+/// The files that carry the host name. They are made ahead, because the first file in a
+/// folder costs an overlay a copy of the folder.
+fn write_own_files(host: &str) -> Result<(), StepError> {
+    let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback\n");
+    fs::write("/etc/hostname", format!("{host}\n")).at("write /etc/hostname")?;
+    fs::write("/etc/hosts", hosts).at("write /etc/hosts")
+}
+
+/// Looks at what almost every program needs, so that the kernel knows these paths of the new
+/// mounts before the time of a start counts.
+fn warm_up() {
+    const PATHS: &[&str] = &[
+        "/bin/sh",
+        "/etc/ld.so.cache",
+        "/etc/passwd",
+        "/home/user",
+        "/lib/aarch64-linux-gnu/libc.so.6",
+        "/lib/ld-linux-aarch64.so.1",
+        "/lib/x86_64-linux-gnu/libc.so.6",
+        "/lib64/ld-linux-x86-64.so.2",
+        "/lib64/libc.so.6",
+        "/tmp",
+        "/usr/bin/env",
+        "/usr/lib/locale/C.utf8/LC_CTYPE",
+        "/usr/local/bin",
+        "/usr/local/sbin",
+        "/usr/sbin",
+        "/usr/share/locale/locale.alias",
     ];
-    for (path, text) in own {
-        if !personal.files.iter().any(|file| file.path == path) {
-            let file = FileSpec {
-                path: path.into(),
-                mode: 0o644,
-                bytes: text.into_bytes(),
-            };
-            write_file(&file).at(&format!("write {path}"))?;
+    for path in PATHS {
+        if let Ok(mut file) = File::open(path) {
+            let _ = io::Read::read(&mut file, &mut [0]);
         }
     }
-    for file in &personal.files {
-        write_file(file).at(&format!("write {}", file.path))?;
-    }
-    Ok(())
 }
 
 /// Writes one file; `/` is the sandbox's root, so no path leads out of it.

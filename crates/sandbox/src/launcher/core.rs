@@ -31,6 +31,12 @@ const CGROUPS_FILE: &str = "cgroups";
 const TRASH_DIR: &str = "trash";
 /// Pause after the last activity before a spare is prepared, so that it delays no output.
 const SPARE_AFTER: Duration = Duration::from_millis(1);
+/// A start that has not written anything yet delays new spares by no more than this.
+const SPARE_AFTER_START: Duration = Duration::from_millis(10);
+/// When activity never pauses, a spare is prepared nevertheless after this.
+const SPARE_AFTER_MAX: Duration = Duration::from_millis(20);
+/// Pause before the trash is emptied, so that one process empties it for many.
+const SWEEP_AFTER: Duration = Duration::from_millis(100);
 /// Spares that may fail in a row before no more are tried until a start succeeds.
 const SPARE_FAILURES_MAX: u32 = 3;
 
@@ -73,7 +79,6 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let listener = listen().map_err(at("listen on the socket"))?;
     let mut launcher = Launcher::new(config.spares, workshop, listener, signals)
         .map_err(at("watch the socket"))?;
-    launcher.sweep();
     let result = launcher.serve();
     let _ = fs::remove_file(SOCKET_NAME);
     for dir in launcher.workshop.cgroups.dirs() {
@@ -186,11 +191,15 @@ pub(super) struct Launcher {
     /// Output that subscribers have not been told of.
     fresh_output: BTreeSet<(u64, u32)>,
     sweeper: Option<(u64, OwnedFd)>,
-    /// Something was put into the trash while a sweeper ran.
-    more_trash: bool,
+    /// When to empty the trash.
+    sweep_at: Option<Instant>,
     spares_wanted: u32,
     spare_failures: u32,
     last_activity: Instant,
+    /// Since when there has been a spare too few, or the last one was made.
+    spares_lack_since: Instant,
+    /// The last start, and when to wait no longer for its first output.
+    last_start: Option<(u64, Instant)>,
     next_memory_poll: Option<Instant>,
     pub(super) ending: Option<Ending>,
     buffer: Vec<u8>,
@@ -215,10 +224,12 @@ impl Launcher {
             next_token: 1,
             fresh_output: BTreeSet::new(),
             sweeper: None,
-            more_trash: false,
+            sweep_at: Some(Instant::now()),
             spares_wanted,
             spare_failures: 0,
             last_activity: Instant::now(),
+            spares_lack_since: Instant::now(),
+            last_start: None,
             next_memory_poll: None,
             ending: None,
             buffer: vec![0; OUTPUT_BYTES_PER_TURN],
@@ -466,24 +477,47 @@ impl Launcher {
     }
 
     fn make_spare(&mut self) {
-        if !self.lacks_spares() || self.last_activity.elapsed() < SPARE_AFTER {
+        if self.spare_due().is_none_or(|due| due > Instant::now()) {
             return;
         }
-        match self.spawn(true) {
-            Ok(_) => self.last_activity = Instant::now(),
-            Err(_) => self.spare_failures += 1,
+        if self.spawn(true).is_err() {
+            self.spare_failures += 1;
         }
+        self.last_activity = Instant::now();
+        self.spares_lack_since = self.last_activity;
     }
 
-    fn lacks_spares(&self) -> bool {
+    /// When the next spare should be made, if one is wanted.
+    fn spare_due(&self) -> Option<Instant> {
         let spares = self
             .sandboxes
             .values()
             .filter(|it| it.instance.is_none())
             .count();
-        self.ending.is_none()
-            && self.spare_failures < SPARE_FAILURES_MAX
-            && (spares as u64) < u64::from(self.spares_wanted)
+        if self.ending.is_some()
+            || self.spare_failures >= SPARE_FAILURES_MAX
+            || spares as u64 >= u64::from(self.spares_wanted)
+        {
+            return None;
+        }
+        let calm = self.last_activity + SPARE_AFTER;
+        let calm = calm.min(self.spares_lack_since + SPARE_AFTER_MAX);
+        Some(self.last_start.map_or(calm, |(_, until)| calm.max(until)))
+    }
+
+    /// A main process has been asked for: nothing else shall disturb its first moments.
+    pub(super) fn note_start(&mut self, number: u64) {
+        let now = Instant::now();
+        if self.spare_due().is_none() {
+            self.spares_lack_since = now;
+        }
+        self.last_start = Some((number, now + SPARE_AFTER_START));
+    }
+
+    fn note_sign_of_life(&mut self, number: u64) {
+        if self.last_start.is_some_and(|(last, _)| last == number) {
+            self.last_start = None;
+        }
     }
 
     fn serve_control(&mut self, token: u64, number: u64) {
@@ -614,6 +648,7 @@ impl Launcher {
                 // Without space on disk the output is lost, but the process goes on.
                 let _ = found.log.append(now_ms(), *stream, &self.buffer[..read]);
                 self.fresh_output.insert((number, process));
+                self.note_sign_of_life(number);
                 true
             }
             Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => false,
@@ -792,7 +827,7 @@ impl Launcher {
     pub(super) fn discard(&mut self, dir: &Path) {
         let name = format!("{}-{}", now_ms(), self.token());
         if fs::rename(dir, Path::new(TRASH_DIR).join(name)).is_ok() {
-            self.sweep();
+            self.sweep_at.get_or_insert(Instant::now() + SWEEP_AFTER);
         }
     }
 
@@ -805,10 +840,6 @@ impl Launcher {
             .map(|it| it.path())
             .collect();
         if trash.is_empty() {
-            return;
-        }
-        if self.sweeper.is_some() {
-            self.more_trash = true;
             return;
         }
         match sys::clone_process(0, None) {
@@ -836,9 +867,6 @@ impl Launcher {
         if let Some((_, pidfd)) = self.sweeper.take() {
             let _ = epoll::delete(&self.epoll, &pidfd);
             let _ = reap(&pidfd);
-        }
-        if std::mem::take(&mut self.more_trash) {
-            self.sweep();
         }
     }
 
@@ -875,17 +903,12 @@ impl Launcher {
     // Time.
 
     fn timeout(&self) -> Option<Timespec> {
-        let kills = self
-            .sandboxes
-            .values()
-            .filter_map(|sandbox| sandbox.kill_at);
-        let spare = self
-            .lacks_spares()
-            .then(|| self.last_activity + SPARE_AFTER);
-        let next = kills.chain(spare).chain(self.next_memory_poll).min()?;
-        next.saturating_duration_since(Instant::now())
-            .try_into()
-            .ok()
+        let kills = self.sandboxes.values().filter_map(|it| it.kill_at);
+        let sweep = self.sweep_at.filter(|_| self.sweeper.is_none());
+        let once = [self.spare_due(), sweep, self.next_memory_poll];
+        let next = kills.chain(once.into_iter().flatten()).min()?;
+        let left = next.saturating_duration_since(Instant::now());
+        left.try_into().ok()
     }
 
     fn run_timers(&mut self) {
@@ -895,6 +918,10 @@ impl Launcher {
                 let _ = kill(&sandbox.init);
                 sandbox.kill_at = None;
             }
+        }
+        if self.sweeper.is_none() && self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep_at = None;
+            self.sweep();
         }
         self.watch_memory(now);
     }

@@ -212,6 +212,7 @@ impl Launcher {
             reported: false,
         };
         sandbox.processes.insert(process, entry);
+        self.note_start(number);
         Ok(())
     }
 

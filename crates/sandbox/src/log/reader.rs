@@ -334,7 +334,8 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_found_across_records() {
-        let table: [(&[&[u8]], usize, &[u8]); 7] = [
+        type Row = (&'static [&'static [u8]], usize, &'static [u8]);
+        let table: [Row; 7] = [
             (&[b"one\ntw", b"o\nthree\n"], 2, b"two\nthree\n"),
             (&[b"one\ntw", b"o\nthree"], 2, b"two\nthree"),
             (&[b"one\ntw", b"o\nthree\n"], 9, b"one\ntwo\nthree\n"),
