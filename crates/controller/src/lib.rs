@@ -1,1 +1,24 @@
-//! The controller crate; see ARCHITECTURE.md.
+//! The shell round `cluster`: journal, links, clock.
+//!
+//! Invariant: it decides nothing. One thread, the engine, owns the [`Sequencer`] and the journal
+//! and is the journal's only writer; everything else talks to it through a bounded queue and the
+//! [`Controller`] handle.
+//!
+//! [`Sequencer`]: spawnery_cluster::Sequencer
+
+mod engine;
+mod events;
+mod handle;
+mod links;
+mod recovery;
+mod secret;
+mod statistics;
+pub mod tls;
+
+pub use engine::EngineFailure;
+pub use events::{EventCursor, EventItem, EventStart, EventStream};
+pub use handle::{Config, Controller, SubmitError};
+pub use links::{LogStream, StreamError};
+pub use recovery::StartError;
+pub use secret::{Secret, hash_secret};
+pub use statistics::Statistics;

@@ -1,0 +1,166 @@
+//! Which instances are ready, as of now.
+
+use crate::address::Address;
+use crate::refusal::Refusal;
+use spawnery_cluster::State;
+use spawnery_controller::{Controller, EventStart};
+use spawnery_model::{InstanceId, Kind, Name, Phase, Port};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+
+/// A port of an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Target {
+    pub(crate) instance: InstanceId,
+    pub(crate) port: u16,
+}
+
+#[derive(Debug, Default)]
+struct Service {
+    ports: Vec<Port>,
+    ready: Vec<(InstanceId, Vec<Port>)>,
+}
+
+/// What the gateway knows of the services. It goes on with it while the controller is away.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    services: RwLock<Arc<BTreeMap<Name, Service>>>,
+    turn: AtomicUsize,
+}
+
+impl Routes {
+    /// Keeps the routes up to date until the controller stops.
+    pub(crate) async fn follow(self: Arc<Routes>, controller: Controller) {
+        let mut events = controller.events(EventStart::Now);
+        loop {
+            match controller.query(services_of).await {
+                Ok(services) => {
+                    *self.services.write().expect("no holder panics") = Arc::new(services);
+                }
+                Err(error) => tracing::debug!("the routes were not renewed: {error}"),
+            }
+            if events.next().await.is_none() {
+                return;
+            }
+            // Many events, one look.
+            while events.ready().is_some() {}
+        }
+    }
+
+    /// The instance whose turn it is.
+    pub(crate) fn choose(&self, address: &Address) -> Result<Target, Refusal> {
+        let services = self.services.read().expect("no holder panics").clone();
+        let name = &address.service;
+        let service = services
+            .get(name)
+            .ok_or_else(|| Refusal::ServiceUnknown(name.clone()))?;
+        if service.ports.is_empty() {
+            return Err(Refusal::NoPorts(name.clone()));
+        }
+        let has_port = |ports: &[Port]| port_of(ports, address.port.as_ref());
+        if let (None, Some(port)) = (has_port(&service.ports), &address.port) {
+            return Err(Refusal::PortUnknown {
+                service: name.clone(),
+                port: port.clone(),
+            });
+        }
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let ready = &service.ready;
+        (0..ready.len())
+            .map(|step| &ready[(turn + step) % ready.len()])
+            .find_map(|(instance, ports)| {
+                has_port(ports).map(|port| Target {
+                    instance: *instance,
+                    port,
+                })
+            })
+            .ok_or_else(|| Refusal::NotReady(name.clone()))
+    }
+}
+
+fn port_of(ports: &[Port], name: Option<&Name>) -> Option<u16> {
+    let found = match name {
+        None => ports.first(),
+        Some(name) => ports.iter().find(|port| port.name == *name),
+    };
+    found.map(|port| port.port)
+}
+
+fn services_of(state: &State) -> BTreeMap<Name, Service> {
+    let services = state
+        .workloads()
+        .filter(|e| matches!(e.workload.kind, Kind::Service(_)));
+    services
+        .map(|entry| {
+            let instances = entry.slots.values().filter_map(|slot| slot.instance);
+            let ready = instances
+                .filter_map(|id| state.instance(id))
+                .filter(|instance| instance.phase == Phase::Ready)
+                .map(|found| (found.id, state.definition_of(found).process.ports.clone()))
+                .collect();
+            let ports = entry.workload.process.ports.clone();
+            (entry.workload.name.clone(), Service { ports, ready })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use spawnery_model::Id;
+
+    fn name(text: &str) -> Name {
+        Name::new(text).unwrap()
+    }
+
+    fn routes(ready: u128) -> Routes {
+        let port = |label: &str, port| Port {
+            name: name(label),
+            port,
+        };
+        let ports = vec![port("http", 80), port("admin", 81)];
+        let ready = (0..ready)
+            .map(|bits| (InstanceId(Id::from_bits(bits)), ports.clone()))
+            .collect();
+        let web = Service { ports, ready };
+        let services = BTreeMap::from([(name("web"), web), (name("mute"), Service::default())]);
+        Routes {
+            services: RwLock::new(Arc::new(services)),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    fn address(service: &str, port: Option<&str>) -> Address {
+        Address {
+            service: name(service),
+            port: port.map(name),
+        }
+    }
+
+    #[test]
+    fn requests_take_turns() {
+        let routes = routes(3);
+        let turns = [(); 4].map(|()| routes.choose(&address("web", None)).unwrap());
+        assert_eq!(turns.map(|target| target.instance.0.bits()), [0, 1, 2, 0]);
+        assert_eq!(
+            routes.choose(&address("web", Some("admin"))).unwrap().port,
+            81
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_reached_says_why() {
+        let check = |ready, service, port, expected: Refusal| {
+            assert_eq!(routes(ready).choose(&address(service, port)), Err(expected));
+        };
+        check(1, "wob", None, Refusal::ServiceUnknown(name("wob")));
+        check(0, "web", None, Refusal::NotReady(name("web")));
+        check(1, "mute", None, Refusal::NoPorts(name("mute")));
+        let unknown = Refusal::PortUnknown {
+            service: name("web"),
+            port: name("x"),
+        };
+        check(1, "web", Some("x"), unknown);
+    }
+}
