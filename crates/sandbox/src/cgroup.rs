@@ -85,6 +85,19 @@ impl Cgroups {
             .map(|hierarchy| hierarchy.dir.as_path())
     }
 
+    /// The controllers with their versions, such as `memory (v2)`.
+    pub(crate) fn describe(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        for (controller, name) in CONTROLLERS {
+            let found = self
+                .hierarchies
+                .iter()
+                .find(|it| it.controllers.contains(&controller));
+            words.extend(found.map(|hierarchy| format!("{name} (v{})", hierarchy.version)));
+        }
+        words
+    }
+
     /// Makes the groups `name`.
     pub(crate) fn create(&self, name: &str) -> io::Result<Group> {
         let group = Group {

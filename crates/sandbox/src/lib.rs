@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of clusters, and is the only crate with `unsafe`, all of it in one module.
 
+pub mod capabilities;
 pub mod client;
 pub mod fd_passing;
 pub mod launcher;

@@ -168,6 +168,9 @@ pub enum Request {
         #[n(0)]
         stop_all: bool,
     },
+    /// Asks what the launcher can do on this machine.
+    #[n(11)]
+    Describe,
 }
 
 /// The answer to a request.
@@ -244,6 +247,13 @@ pub enum Reply {
         #[n(0)]
         usage: Usage,
     },
+    /// What the launcher can do.
+    #[n(12)]
+    Description {
+        /// The facts.
+        #[n(0)]
+        description: Description,
+    },
     /// How much of the input was taken; less than given means the pipe is full for now.
     #[n(11)]
     Accepted {
@@ -251,6 +261,24 @@ pub enum Reply {
         #[n(0)]
         bytes: u64,
     },
+}
+
+/// What a launcher can do on its machine.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct Description {
+    /// Whether sandboxes have user ids of their own, which needs root.
+    #[n(0)]
+    pub rootful: bool,
+    /// Whether `/usr` has a private writable layer; else it is read-only.
+    #[n(1)]
+    pub usr_writable: bool,
+    /// Why it has none, if the reason is not the lack of root.
+    #[n(2)]
+    pub usr_reason: Option<String>,
+    /// What control groups limit and account for, such as `memory (v2)`.
+    #[n(3)]
+    pub controllers: Vec<String>,
 }
 
 /// Why a dial failed.

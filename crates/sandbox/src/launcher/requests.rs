@@ -14,8 +14,8 @@ use crate::cgroup::{Controller, Limits};
 use crate::init::control::{self, Personal, Run, ToInit};
 use crate::limits::{LOG_BYTES_MAX_DEFAULT, PROCESSES_MAX};
 use crate::log::{LogWriter, Stream};
-use crate::protocol::{InstanceInfo, InstanceState, ProcessInfo, Reply, Request};
-use crate::rootfs;
+use crate::protocol::{Description, InstanceInfo, InstanceState, ProcessInfo, Reply, Request};
+use crate::rootfs::{self, UsrView};
 use crate::spec::{ExecSpec, FileSpec, Network, SandboxSpec, is_instance_id};
 
 /// Grace that a shutdown gives to instances.
@@ -53,6 +53,7 @@ impl Launcher {
                 eof,
             } => Some(self.write_stdin(&instance, process, &bytes, eof)),
             Request::Shutdown { stop_all } => self.shutdown(asker, stop_all),
+            Request::Describe => Some(self.describe()),
         }
     }
 
@@ -428,6 +429,17 @@ impl Launcher {
                 .filter(|it| open.contains(it))
                 .collect(),
         }
+    }
+
+    fn describe(&self) -> Reply {
+        let rootfs = &self.workshop.rootfs;
+        let description = Description {
+            rootful: rootfs.rootful,
+            usr_writable: rootfs.usr == UsrView::Writable,
+            usr_reason: rootfs.usr_reason.clone(),
+            controllers: self.workshop.cgroups.describe(),
+        };
+        Reply::Description { description }
     }
 
     fn usage(&mut self, instance: &str) -> Reply {
