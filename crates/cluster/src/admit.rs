@@ -42,6 +42,13 @@ pub fn admit(
     }
     let at = now.max(state.time);
     let (change, reply) = admit_change(state, command, at, ids)?;
+    // An answer is remembered even if it changed nothing, by a record that changes nothing: the
+    // same request must not do something when it is repeated after others have changed the state.
+    let nothing = || Change::WorkloadsApplied {
+        workloads: Vec::new(),
+        by: String::new(),
+    };
+    let change = change.or_else(|| key.as_ref().map(|_| nothing()));
     let answered = key.map(|key| Answered {
         key,
         reply: reply.clone(),
@@ -68,7 +75,8 @@ fn admit_change(state: &State, command: Command, at: Timestamp, ids: &mut dyn Id
         Command::EndInstance { instance, by } => end_instance(state, instance, by),
         Command::RunJob { job, by } => run_job(state, job, by, ids),
         Command::CreateJoinToken { hash, life, by } => {
-            if state.join_tokens.len() >= limits::JOIN_TOKENS_MAX {
+            let usable = state.join_tokens.values().filter(|until| **until > at);
+            if usable.count() >= limits::JOIN_TOKENS_MAX {
                 let limit = limits::JOIN_TOKENS_MAX;
                 return Err(Rejection::Limit {
                     what: "too many join tokens are out",

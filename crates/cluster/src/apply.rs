@@ -32,6 +32,8 @@ pub enum Effect {
         node: NodeId,
         /// Its epoch from now on.
         epoch: u64,
+        /// The agent process that introduced itself.
+        incarnation: u64,
         /// All that is wanted.
         orders: Vec<Order>,
     },

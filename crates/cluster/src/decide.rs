@@ -79,6 +79,16 @@ pub fn poll_timeout(state: &State, attention: &Attention) -> Option<Timestamp> {
     [timer, attention.wake_up()].into_iter().flatten().min()
 }
 
+/// Whether a timer has run out that [`decide`] has not looked at yet.
+pub(crate) fn is_due(state: &State, now: Timestamp) -> bool {
+    let at = now.max(state.time());
+    state
+        .agenda
+        .timers
+        .first()
+        .is_some_and(|(due, _)| *due <= at)
+}
+
 fn next_stop(state: &State) -> Option<Change> {
     let (instance, cause) = state.agenda.stops.first_key_value()?;
     Some(Change::InstanceStopRequested {

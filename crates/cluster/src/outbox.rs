@@ -15,6 +15,7 @@ pub struct Outbox {
 #[derive(Debug, Default)]
 struct NodeOutbox {
     epoch: u64,
+    incarnation: u64,
     /// The number of the last message.
     sequence: u64,
     /// Reports that became durable since the last message.
@@ -28,9 +29,16 @@ struct NodeOutbox {
 
 impl Outbox {
     /// A node introduced itself: what was to be told before is void.
-    pub(crate) fn introduce(&mut self, node: NodeId, epoch: u64, orders: Vec<Order>) {
+    pub(crate) fn introduce(
+        &mut self,
+        node: NodeId,
+        epoch: u64,
+        incarnation: u64,
+        orders: Vec<Order>,
+    ) {
         let outbox = NodeOutbox {
             epoch,
+            incarnation,
             fresh: orders,
             full: true,
             ..NodeOutbox::default()
@@ -104,6 +112,7 @@ impl Outbox {
             introduce: false,
             full,
             orders,
+            incarnation: outbox.incarnation,
         })
     }
 }
@@ -141,5 +150,6 @@ pub(crate) fn introduce_request(reign: u64, report: &ReportSeen) -> Orders {
         introduce: true,
         full: false,
         orders: Vec::new(),
+        incarnation: 0,
     }
 }

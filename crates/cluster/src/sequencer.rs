@@ -221,6 +221,10 @@ impl<T> Sequencer<T> {
         now: Timestamp,
         ids: &mut dyn Ids,
     ) -> Result<Reply, Rejection> {
+        // A changed job gets new occurrences: those of the old one that are due come first.
+        while matches!(command, Command::Apply { .. }) && decide::is_due(&self.state, now) {
+            self.decide(now, ids);
+        }
         let admitted = admit(&self.state, command, key, now, ids)?;
         if let Some(record) = admitted.record {
             self.record(record);
@@ -326,6 +330,11 @@ impl<T> Sequencer<T> {
                 self.record(record);
             }
         }
+        self.decide(now, ids);
+    }
+
+    /// Decides what is due, up to a limit.
+    fn decide(&mut self, now: Timestamp, ids: &mut dyn Ids) {
         self.decisions_left = true;
         for _ in 0..DECISIONS_PER_BATCH_MAX {
             match decide(&self.state, &mut self.attention, now, ids) {
@@ -368,6 +377,10 @@ impl<T> Sequencer<T> {
                 Held::Reply { ticket, result } => {
                     self.output.push_back(Output::Reply { ticket, result });
                 }
+                // More was admitted meanwhile, and is not durable yet: what is read must be.
+                Held::Query { ticket } if !self.records.is_empty() => {
+                    self.held.push(Held::Query { ticket });
+                }
                 Held::Query { ticket } => {
                     self.output.push_back(Output::Query {
                         ticket,
@@ -402,9 +415,10 @@ impl<T> Sequencer<T> {
             Effect::FullOrders {
                 node,
                 epoch,
+                incarnation,
                 orders,
             } => {
-                self.outbox.introduce(node, epoch, orders);
+                self.outbox.introduce(node, epoch, incarnation, orders);
             }
             Effect::NodeLost { node } => self.outbox.lose(node),
             Effect::Event(event) => self.output.push_back(Output::Event(event)),

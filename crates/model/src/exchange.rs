@@ -119,7 +119,8 @@ pub struct Orders {
     /// The node's epoch, to be shown in each report.
     #[n(1)]
     pub epoch: u64,
-    /// Grows with each message to this node in this reign and epoch.
+    /// Grows with each message to this node in this reign and epoch. One that is lower than that
+    /// of a message which came before is ignored: what it says comes again.
     #[n(2)]
     pub sequence: u64,
     /// The `Report::sequence` of each report whose content became durable since the last message.
@@ -137,6 +138,11 @@ pub struct Orders {
     /// What changed, or everything.
     #[n(7)]
     pub orders: Vec<Order>,
+    /// The `Introduction::incarnation` of the agent process that is meant: another one on the same
+    /// node must not take these orders for the answer to its own introduction. 0 while `introduce`
+    /// is asked for, because a report does not say it.
+    #[n(8)]
+    pub incarnation: u64,
 }
 
 /// What the controller wants of one instance.

@@ -22,11 +22,16 @@ impl Node {
             }
             return;
         }
+        if orders.incarnation != self.introduction.incarnation {
+            self.refused += 1;
+            return;
+        }
         if orders.full {
             return self.handle_full_orders(orders, now);
         }
         let current = self.introduced && (orders.reign, orders.epoch) == (self.reign, self.epoch);
-        if !current {
+        // One that was overtaken may ask for what has been run, ended and forgotten since.
+        if !current || orders.sequence <= self.orders_sequence {
             self.refused += 1;
             return;
         }
@@ -47,6 +52,7 @@ impl Node {
     }
 
     fn take_in(&mut self, orders: Orders, now: Timestamp) {
+        self.orders_sequence = orders.sequence;
         for held in self.instances.values_mut() {
             let told = held
                 .told

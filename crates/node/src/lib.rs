@@ -99,6 +99,8 @@ pub struct Node {
     sent_at: Option<Timestamp>,
     /// Messages with orders that came since the last report.
     received: Vec<u64>,
+    /// The number of the newest message of this reign and epoch.
+    orders_sequence: u64,
     /// The reign and epoch of the last full orders: a copy of them must not be taken for new.
     full_orders_of: (u64, u64),
     instances: BTreeMap<InstanceId, Held>,
@@ -122,6 +124,7 @@ impl Node {
             sequence: 0,
             sent_at: None,
             received: Vec::new(),
+            orders_sequence: 0,
             full_orders_of: (0, 0),
             instances: BTreeMap::new(),
             actions: VecDeque::new(),

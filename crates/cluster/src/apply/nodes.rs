@@ -91,6 +91,7 @@ impl Applier<'_> {
         self.effects.push(Effect::FullOrders {
             node: id,
             epoch,
+            incarnation: introduction.incarnation,
             orders,
         });
         if was != NodeStatus::Up {
