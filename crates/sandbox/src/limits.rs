@@ -81,6 +81,13 @@ pub const USER_ID: u32 = 1000;
 /// Prepared sandboxes that a launcher keeps waiting, so that a start needs no new namespaces.
 pub const SPARES_DEFAULT: u32 = 2;
 
+/// Prepared sandboxes kept at most after starts that found none; each costs about as much
+/// memory as a small shell.
+pub const SPARES_MAX: u32 = 24;
+
+/// Milliseconds without a start after which the spares beyond the configured ones are ended.
+pub const SPARES_SURPLUS_MS: u64 = 30_000;
+
 /// Largest message to the init of a sandbox that is sent inline; a larger one goes by memfd.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 

@@ -338,7 +338,15 @@ fn enter_private_mounts() -> io::Result<()> {
 }
 
 /// Mounts a clone of `/usr` in which what root owns appears to be the workload's user's.
+///
+/// Its user then reads what on the host only root may read. Packages have no secrets in
+/// `/usr`, but an administrator may, in `/usr/local`: then there is no clone.
 fn stage_usr() -> io::Result<()> {
+    let mut entries_left = LOCAL_ENTRIES_MAX;
+    if let Some(path) = find_private(Path::new("/usr/local"), &mut entries_left)? {
+        let reason = format!("{} is for root only", path.display());
+        return Err(io::Error::other(reason));
+    }
     fs::create_dir_all(STAGE_USR)?;
     let tree = open_tree(
         rustix::fs::CWD,
@@ -349,6 +357,32 @@ fn stage_usr() -> io::Result<()> {
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
     sys::mount_setattr(tree.as_fd(), false, attributes, Some(userns.as_fd()))?;
     attach(&tree, STAGE_USR)
+}
+
+/// Entries of `/usr/local` that are looked at, which takes some milliseconds.
+const LOCAL_ENTRIES_MAX: usize = 20_000;
+
+/// Something of root's that others may not read, or where the search ended for its length.
+fn find_private(dir: &Path, entries_left: &mut usize) -> io::Result<Option<PathBuf>> {
+    let entries = match fs::read_dir(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        let (metadata, path) = (entry.metadata()?, entry.path());
+        let closed = !metadata.is_symlink() && metadata.mode() & 0o004 == 0;
+        if (closed && metadata.uid() == 0) || *entries_left == 0 {
+            return Ok(Some(path));
+        }
+        *entries_left -= 1;
+        if metadata.is_dir()
+            && let Some(found) = find_private(&path, entries_left)?
+        {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// A user namespace that maps the host's ids as the clone of `/usr` shows them: root becomes

@@ -148,3 +148,27 @@ fn control_groups_are_removed_at_the_end() {
         assert!(!std::path::Path::new(dir).exists(), "{dir}");
     }
 }
+
+#[test]
+fn a_cpu_limit_slows_a_busy_process_down() {
+    if !support::is_root() {
+        return support::skip("cpu limits need root or a delegated control group");
+    }
+    let mut bench = Bench::new();
+    let mut spec = SandboxSpec::new(["sh", "-c", "while :; do :; done"]);
+    spec.cpu_millis_max = Some(100);
+    bench.start_spec("it", spec);
+    let list = std::fs::read_to_string(bench.dir.path().join("cgroups")).expect("read");
+    let quotas: Vec<String> = list
+        .lines()
+        .flat_map(|dir| std::fs::read_dir(dir).expect("listed").flatten())
+        .flat_map(|group| ["cpu.cfs_quota_us", "cpu.max"].map(|file| group.path().join(file)))
+        .filter_map(|path| std::fs::read_to_string(path).ok())
+        .collect();
+    let limited = |quota: &String| matches!(quota.trim(), "10000" | "10000 100000");
+    assert_eq!(
+        quotas.iter().filter(|quota| limited(quota)).count(),
+        1,
+        "{quotas:?}"
+    );
+}

@@ -1,11 +1,17 @@
 //! The launcher: a small process with one thread that starts sandboxes, keeps their output
 //! and exit status, and outlives the agent that uses it.
 
+mod callers;
 mod connection;
 mod core;
 mod requests;
 mod sandbox;
+mod serve;
+mod spares;
+mod starts;
 mod store;
+mod supervise;
+mod trash;
 mod watch;
 
 use std::ffi::OsString;
@@ -19,7 +25,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
-pub use self::core::serve;
+pub use self::serve::serve;
 pub use self::store::log_dir;
 use crate::client::Client;
 use crate::limits::SPARES_DEFAULT;
@@ -66,6 +72,9 @@ pub enum ServeError {
     /// Another launcher uses the data folder.
     #[error("another launcher already serves {0}; use that one, or end it first")]
     Busy(PathBuf),
+    /// The data folder belongs to another user, who could change what sandboxes see.
+    #[error("the data folder {0} belongs to another user; choose one of your own")]
+    Owner(PathBuf),
     /// The process has more threads than one, so that it must not fork.
     #[error("the launcher must be a process with one thread, but this one has {0}")]
     Threads(usize),

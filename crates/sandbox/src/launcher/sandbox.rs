@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use seccompiler::BpfProgram;
 
+use super::store::Failure;
 use crate::cgroup::{Cgroups, Group};
 use crate::init::control::{self, ToInit};
 use crate::init::{self, Plan};
@@ -35,6 +36,10 @@ pub(crate) struct Sandbox {
     pub(crate) control: OwnedFd,
     pub(crate) group: Option<Group>,
     pub(crate) phase: Phase,
+    /// Who waits for the start of the main process.
+    pub(crate) starter: Option<Asker>,
+    /// Why the main process cannot be started.
+    pub(crate) failure: Option<Failure>,
     pub(crate) tag: Vec<u8>,
     pub(crate) started_ms: u64,
     pub(crate) processes: BTreeMap<u32, Process>,
@@ -53,12 +58,14 @@ pub(crate) struct Sandbox {
 /// How far a sandbox is.
 #[derive(Debug)]
 pub(crate) enum Phase {
-    /// Setting up; the start that waits for it, if any, and who asked for it.
-    SettingUp(Option<Box<(SandboxSpec, Asker)>>),
+    /// Setting up; what to start then, if it is for an instance.
+    SettingUp(Option<Box<SandboxSpec>>),
     /// Set up, for nobody yet.
     Spare,
     /// The main process was asked for, or runs.
     Assigned,
+    /// A spare too many, on its way out.
+    Ending,
 }
 
 /// One process of the workload.
@@ -68,7 +75,7 @@ pub(crate) struct Process {
     /// Tokens of the pipes that are still open.
     pub(crate) pipes: BTreeMap<u64, (Stream, OwnedFd)>,
     pub(crate) stdin: Option<OwnedFd>,
-    /// Who waits for the start.
+    /// Who waits for the start, if it is not the main process.
     pub(crate) asker: Option<Asker>,
     /// Process id on the host, once it runs; 0 if it had ended before it could be seen.
     pub(crate) pid: Option<u32>,
@@ -167,6 +174,8 @@ impl Workshop {
             control,
             group: Some(group),
             phase: Phase::SettingUp(None),
+            starter: None,
+            failure: None,
             tag: Vec::new(),
             started_ms: 0,
             processes: BTreeMap::new(),

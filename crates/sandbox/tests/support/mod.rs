@@ -228,6 +228,12 @@ pub fn everybody() -> Vec<As> {
     }
 }
 
+/// Says why a test is not run on this machine.
+pub fn skip(reason: &str) {
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr(), "skipped: {reason}");
+}
+
 pub fn process_exists(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
         !stat

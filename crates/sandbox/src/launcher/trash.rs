@@ -1,0 +1,67 @@
+//! Folders that are to go, and the process that removes them.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll;
+
+use super::core::{Launcher, Source, epoll_add, now_ms};
+use super::sandbox::reap;
+use super::store;
+use crate::sys;
+
+/// Folder of what is being deleted.
+pub(super) const TRASH_DIR: &str = "trash";
+/// Pause before the trash is emptied, so that one process empties it for many.
+const SWEEP_AFTER: Duration = Duration::from_millis(100);
+
+impl Launcher {
+    /// Moves a folder to the trash, which another process empties.
+    pub(super) fn discard(&mut self, dir: &Path) {
+        let name = format!("{}-{}", now_ms(), self.token());
+        if fs::rename(dir, Path::new(TRASH_DIR).join(name)).is_ok() {
+            self.sweep_at.get_or_insert(Instant::now() + SWEEP_AFTER);
+        }
+    }
+
+    /// Empties the trash in a process of its own, because that can take long.
+    pub(super) fn sweep(&mut self) {
+        let trash: Vec<PathBuf> = fs::read_dir(TRASH_DIR)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|it| it.path())
+            .collect();
+        if trash.is_empty() {
+            return;
+        }
+        match sys::clone_process(0, None) {
+            Ok(sys::Cloned::Child) => {
+                sys::close_except(&[]);
+                sys::reset_signals();
+                for dir in trash {
+                    let _ = store::remove(&dir);
+                }
+                sys::exit_now(0)
+            }
+            Ok(sys::Cloned::Parent { pidfd, .. }) => {
+                let token = self.token();
+                let _ = epoll_add(&self.epoll, pidfd.as_fd(), token);
+                self.sources.insert(token, Source::Sweeper);
+                self.sweeper = Some((token, pidfd));
+            }
+            // It is tried again with the next piece of trash, or by the next launcher.
+            Err(_) => {}
+        }
+    }
+
+    pub(super) fn swept(&mut self, token: u64) {
+        self.sources.remove(&token);
+        if let Some((_, pidfd)) = self.sweeper.take() {
+            let _ = epoll::delete(&self.epoll, &pidfd);
+            let _ = reap(&pidfd);
+        }
+    }
+}
