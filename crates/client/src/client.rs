@@ -189,7 +189,7 @@ impl Client {
         body: RequestBody,
     ) -> Result<(), ClientError> {
         let content_type = Some("application/octet-stream");
-        let request = self.request(Method::PUT, target, content_type, body)?;
+        let request = self.request(Method::POST, target, content_type, body)?;
         self.checked(self.exchange(request).await?).await.map(drop)
     }
 

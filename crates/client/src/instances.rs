@@ -21,8 +21,8 @@ pub struct InstanceQuery {
     pub workload: Option<String>,
     /// Of this kind: `service`, `job` or `session`.
     pub kind: Option<String>,
-    /// In this phase.
-    pub phase: Option<String>,
+    /// In this phase, or `live`: in any but ended.
+    pub state: Option<String>,
     /// On this node, by its id or name.
     pub node: Option<String>,
     /// Attempts at this run.
@@ -43,7 +43,7 @@ impl Client {
         let target = Target::new("/v1/instances")
             .query("workload", query.workload.as_deref())
             .query("kind", query.kind.as_deref())
-            .query("phase", query.phase.as_deref())
+            .query("state", query.state.as_deref())
             .query("node", query.node.as_deref())
             .query("run", query.run.as_deref());
         self.list(&target).await
@@ -79,14 +79,14 @@ impl Client {
         self.call(Method::DELETE, &target).await
     }
 
-    /// Starts a further process in an instance.
+    /// Starts a further process in an instance. It is not repeated when the connection breaks.
     pub async fn exec(
         &self,
         instance: &str,
         request: &ExecRequest,
     ) -> Result<ExecReply, ClientError> {
-        self.create(&instance_target(instance, "/exec"), request)
-            .await
+        let target = instance_target(instance, "/exec");
+        self.send(Method::POST, &target, request).await
     }
 
     /// Sends a signal to a process of an instance; 0 is its main one.
@@ -120,9 +120,11 @@ impl Client {
         LogStream::new(self.clone(), query.target(target))
     }
 
-    /// What happens in the cluster from now on, or after the event `after`, as a stream that goes
-    /// on by itself when the connection breaks. Connects at its first `next`.
-    pub fn events(&self, after: Option<String>) -> EventStream {
-        EventStream::new(self.clone(), Target::new("/v1/events"), after)
+    /// What happens in the cluster: from now on, after the event `after`, or from the `oldest` that
+    /// is remembered. A stream that goes on by itself when the connection breaks. Connects at its
+    /// first `next`.
+    pub fn events(&self, after: Option<&str>) -> EventStream {
+        let target = Target::new("/v1/events").query("after", after);
+        EventStream::new(self.clone(), target)
     }
 }

@@ -7,7 +7,9 @@ use crate::sse::{Message, Parser};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
-use spawnery_wire::api::{EventView, ExitedView, GapView, LogRecordView, Problem, stream_event};
+use spawnery_wire::api::{
+    EventGapView, EventView, ExitedView, GapView, LogRecordView, Problem, stream_event,
+};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -68,7 +70,7 @@ pub struct LogStream {
 impl LogStream {
     pub(crate) fn new(client: Client, target: Target) -> LogStream {
         LogStream {
-            messages: Resuming::new(client, target, None),
+            messages: Resuming::new(client, target),
             sequence: 0,
             is_over: false,
         }
@@ -118,7 +120,7 @@ pub enum EventItem {
     /// Something happened.
     Event(EventView),
     /// Some of what happened is no longer told.
-    Gap(GapView),
+    Gap(EventGapView),
 }
 
 /// What happens in the cluster.
@@ -128,9 +130,9 @@ pub struct EventStream {
 }
 
 impl EventStream {
-    pub(crate) fn new(client: Client, target: Target, after: Option<String>) -> EventStream {
+    pub(crate) fn new(client: Client, target: Target) -> EventStream {
         EventStream {
-            messages: Resuming::new(client, target, after),
+            messages: Resuming::new(client, target),
         }
     }
 
@@ -174,11 +176,11 @@ struct Connection {
 }
 
 impl Resuming {
-    fn new(client: Client, target: Target, last_id: Option<String>) -> Resuming {
+    fn new(client: Client, target: Target) -> Resuming {
         Resuming {
             client,
             target,
-            last_id,
+            last_id: None,
             connection: None,
             was_connected: false,
             broken_since: None,

@@ -67,6 +67,11 @@ impl Client {
         self.list(&Target::new("/v1/runs").query("job", job)).await
     }
 
+    /// One run, by its id or the beginning of it.
+    pub async fn run(&self, id: &str) -> Result<RunView, ClientError> {
+        self.get(&Target::new("/v1/runs").segment(id)).await
+    }
+
     /// All session templates, by name.
     pub async fn templates(&self) -> Result<Vec<SessionTemplateView>, ClientError> {
         self.list(&Target::new("/v1/templates")).await

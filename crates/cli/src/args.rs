@@ -1,0 +1,101 @@
+//! The command line.
+
+use crate::commands;
+use crate::config::{COLORS, LOG_LEVELS};
+use crate::exit;
+use clap::{Args, Parser, Subcommand};
+
+/// Spawns sessions, services and jobs on one machine or on many: isolated, reproducible, in
+/// milliseconds, with nothing lost when a machine, a network or the controller fails.
+#[derive(Debug, Parser)]
+#[command(name = "spawnery", version, max_term_width = 90, after_help = exit::HELP)]
+#[command(disable_help_subcommand = true, infer_subcommands = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command understands.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Print data as JSON: one document, or one line each for a stream [env: SPAWNERY_JSON]
+    #[arg(long, global = true)]
+    json: bool,
+    /// Where the server is, as http://HOST:PORT [env: SPAWNERY_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    url: Option<String>,
+    /// The folder of the server's state [env: SPAWNERY_DATA]
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<String>,
+    /// The configuration file [env: SPAWNERY_CONFIG]
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<String>,
+    /// When to colour [env: SPAWNERY_COLOR, NO_COLOR]
+    #[arg(long, global = true, value_name = "WHEN", value_parser = word_of(&COLORS))]
+    color: Option<String>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Up(commands::up::Up),
+    Server(commands::server::Server),
+    Agent(commands::agent::Agent),
+    Apply(commands::apply::Apply),
+    Check(commands::check::Check),
+    Diff(commands::diff::Diff),
+    Remove(commands::remove::Remove),
+    Run(commands::run::Run),
+    Session(commands::session::Session),
+    Services(commands::services::Services),
+    Jobs(commands::jobs::Jobs),
+    Instances(commands::instances::Instances),
+    Nodes(commands::nodes::Nodes),
+    Logs(commands::logs::Logs),
+    Events(commands::events::Events),
+    Drain(commands::drain::Drain),
+    Doctor(commands::doctor::Doctor),
+    Journal(commands::journal::Journal),
+    Config(commands::config::Config),
+    Completions(commands::completions::Completions),
+    Schema(commands::schema::Schema),
+}
+
+/// What a server and its node are started with.
+#[derive(Debug, Args)]
+pub(crate) struct ServerOptions {
+    /// Where the API and the gateway listen; port 0 takes a free one. The API is plain HTTP
+    /// [default: 127.0.0.1:9000] [env: SPAWNERY_LISTEN]
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: Option<String>,
+    /// Where agents of other machines are taken in, over TLS; without, none are
+    /// [env: SPAWNERY_LINK_LISTEN]
+    #[arg(long, value_name = "ADDR:PORT")]
+    link_listen: Option<String>,
+    #[command(flatten)]
+    node: NodeOptions,
+}
+
+/// What a node is started with.
+#[derive(Debug, Args)]
+pub(crate) struct NodeOptions {
+    /// What to call this node [default: the machine's name] [env: SPAWNERY_NAME]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// A label of this node, for constraints; may be repeated [env: SPAWNERY_LABELS]
+    #[arg(long = "label", id = "labels", value_name = "KEY=VALUE")]
+    labels: Vec<String>,
+    /// How much to tell on standard error [default: info] [env: SPAWNERY_LOG_LEVEL]
+    #[arg(long, value_name = "LEVEL", value_parser = word_of(&LOG_LEVELS))]
+    log_level: Option<String>,
+}
+
+/// One of `words`, as text.
+pub(crate) fn word_of(
+    words: &'static [&'static str],
+) -> impl clap::builder::TypedValueParser<Value = String> {
+    clap::builder::PossibleValuesParser::new(words.iter().copied())
+}

@@ -1,0 +1,181 @@
+//! `spawnery session`: made on demand, for somebody.
+
+use super::run::variables;
+use super::{Outcome, instances};
+use crate::attach::{Attached, is_input_wanted};
+use crate::context::Context;
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use crate::manifest_file::ManifestFile;
+use serde_json::Value;
+use spawnery_client::InstanceQuery;
+use spawnery_client::api::{ExecRequest, SessionRequest};
+use spawnery_model::Name;
+use std::path::PathBuf;
+
+/// Create sessions, use them and end them
+#[derive(Debug, clap::Args)]
+pub(crate) struct Session {
+    #[command(subcommand)]
+    command: SessionCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum SessionCommand {
+    /// Create a session from a template, and print its id
+    Create {
+        /// The template: a session of an applied manifest
+        #[arg(value_name = "TEMPLATE", required_unless_present = "file")]
+        template: Option<String>,
+        /// Make it from the only session of this manifest instead, which need not be applied
+        #[arg(short, long, value_name = "FILE", conflicts_with = "template")]
+        file: Option<PathBuf>,
+    },
+    /// List sessions
+    List {
+        /// Those that have ended too
+        #[arg(short, long)]
+        all: bool,
+    },
+    /// Run a further command in a session: its output here, its exit code ours
+    Exec {
+        /// The session's id, or its first four characters or more
+        #[arg(value_name = "SESSION")]
+        session: String,
+        /// An environment variable; without a value, that of ours
+        #[arg(short, long, value_name = "NAME[=VALUE]")]
+        env: Vec<String>,
+        /// Where it starts
+        #[arg(short, long, value_name = "PATH")]
+        working_directory: Option<String>,
+        /// Pass our standard input on, also from a terminal
+        #[arg(short, long)]
+        interactive: bool,
+        /// The command and its arguments, after --
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+    /// End sessions
+    End {
+        /// Their ids, or the first four characters or more
+        #[arg(value_name = "SESSION", required = true)]
+        sessions: Vec<String>,
+    },
+}
+
+impl Session {
+    pub(crate) async fn run(self, context: &Context) -> Outcome {
+        match self.command {
+            SessionCommand::Create { template, file } => create(context, template, file).await,
+            SessionCommand::List { all } => list(context, all).await,
+            SessionCommand::End { sessions } => end(context, &sessions).await,
+            SessionCommand::Exec {
+                session,
+                env,
+                working_directory,
+                interactive,
+                command,
+            } => {
+                let mut request = ExecRequest {
+                    run: command,
+                    working_directory,
+                    stdin: is_input_wanted(interactive),
+                    ..ExecRequest::default()
+                };
+                for (name, value) in variables(&env)? {
+                    let value = value.as_str().unwrap_or_default().to_owned();
+                    request.env.insert(name, value);
+                }
+                exec(context, &session, request).await
+            }
+        }
+    }
+}
+
+async fn create(context: &Context, template: Option<String>, file: Option<PathBuf>) -> Outcome {
+    let request = match (template, file) {
+        (_, Some(path)) => inline(&ManifestFile::read(&path)?)?,
+        (template, None) => {
+            let text = template.unwrap_or_default();
+            let name = Name::new(text.as_str());
+            let name = name.map_err(|error| {
+                CliError::usage(format!("`{text}` is not the name of a template: {error}"))
+            })?;
+            SessionRequest {
+                template: Some(name),
+                ..SessionRequest::default()
+            }
+        }
+    };
+    let created = context.client()?.create_session(&request).await?;
+    match context.output.is_json {
+        true => context.output.json(&created)?,
+        false => context.output.line(created.id.to_string())?,
+    }
+    Ok(ExitCode::OK)
+}
+
+/// The request for a session with the only definition of a manifest.
+fn inline(file: &ManifestFile) -> Result<SessionRequest, CliError> {
+    let unreadable = |error| CliError::failed(format!("the manifest cannot be sent: {error}"));
+    let json: Value = serde_json::from_str(&file.json()?).map_err(unreadable)?;
+    let sessions = json.get("sessions").and_then(Value::as_object);
+    let mut sessions = sessions.into_iter().flatten();
+    match (sessions.next(), sessions.next()) {
+        (Some((name, session)), None) => Ok(SessionRequest {
+            template: None,
+            session: Some(session.clone()),
+            name: Name::new(name.as_str()).ok(),
+        }),
+        _ => {
+            let path = file.path.display();
+            let message = format!("{path} has not exactly one session");
+            Err(CliError::usage(message).hint("apply it, and name one of its sessions"))
+        }
+    }
+}
+
+async fn list(context: &Context, all: bool) -> Outcome {
+    let query = InstanceQuery {
+        kind: Some("session".to_owned()),
+        state: (!all).then(|| "live".to_owned()),
+        ..InstanceQuery::default()
+    };
+    let mut sessions = context.client()?.instances(&query).await?;
+    sessions.sort_by_key(|session| session.created_at_ms);
+    let none = "There are no sessions: create one with `spawnery session create TEMPLATE`.";
+    context
+        .output
+        .data(&sessions, || instances::table(&sessions), none)?;
+    Ok(ExitCode::OK)
+}
+
+async fn exec(context: &Context, session: &str, request: ExecRequest) -> Outcome {
+    let work = async {
+        let client = context.client()?;
+        let instance = client.instance(session).await?;
+        let has_stdin = request.stdin;
+        let id = instance.id.to_string();
+        let started = client.exec(&id, &request).await?;
+        let attached = Attached {
+            client,
+            instance: instance.id,
+            process: started.process,
+            has_stdin,
+            memory: None,
+        };
+        attached.follow().await
+    };
+    work.await.map_err(super::run::ours)
+}
+
+async fn end(context: &Context, sessions: &[String]) -> Outcome {
+    let client = context.client()?;
+    for session in sessions {
+        client.end_session(session).await?;
+        if !context.output.is_json {
+            context.output.line(format!("ending {session}"))?;
+        }
+    }
+    Ok(ExitCode::OK)
+}

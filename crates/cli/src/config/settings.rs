@@ -1,0 +1,189 @@
+//! The settings: their names, meanings and checks. Everything else about them follows from here.
+
+use spawnery_model::Name;
+use std::net::{SocketAddr, ToSocketAddrs};
+
+/// Something that can be set by an option, in the environment or in the configuration file.
+pub(crate) struct Setting {
+    /// Its name in the file, and as the id of its option.
+    pub(crate) name: &'static str,
+    /// Its option; none for what must not be in a process list.
+    pub(crate) flag: Option<&'static str>,
+    /// Its environment variable.
+    pub(crate) variable: &'static str,
+    /// Whether it is a list.
+    pub(crate) is_list: bool,
+    /// Whether it is never shown.
+    pub(crate) is_secret: bool,
+    /// What is wrong with a value: what would be right.
+    pub(crate) check: fn(&str) -> Result<(), String>,
+}
+
+/// All settings.
+pub(crate) const SETTINGS: &[Setting] = &[
+    one("data", Some("--data"), "SPAWNERY_DATA", any),
+    one("listen", Some("--listen"), "SPAWNERY_LISTEN", address),
+    one(
+        "link_listen",
+        Some("--link-listen"),
+        "SPAWNERY_LINK_LISTEN",
+        address,
+    ),
+    one("agent", Some("--no-agent"), "SPAWNERY_AGENT", boolean),
+    one("name", Some("--name"), "SPAWNERY_NAME", name),
+    Setting {
+        is_list: true,
+        ..one("labels", Some("--label"), "SPAWNERY_LABELS", label)
+    },
+    one("join", Some("--join"), "SPAWNERY_JOIN", any),
+    secret("join_token", Some("--token"), "SPAWNERY_JOIN_TOKEN"),
+    one("url", Some("--url"), "SPAWNERY_URL", url),
+    secret("token", None, "SPAWNERY_TOKEN"),
+    one(
+        "log_level",
+        Some("--log-level"),
+        "SPAWNERY_LOG_LEVEL",
+        log_level,
+    ),
+    one("json", Some("--json"), "SPAWNERY_JSON", boolean),
+    one("color", Some("--color"), "SPAWNERY_COLOR", color),
+    one("memory", Some("--memory"), "SPAWNERY_MEMORY", memory),
+    one("cpu", Some("--cpu"), "SPAWNERY_CPU", cpu),
+    one("pids", Some("--pids"), "SPAWNERY_PIDS", pids),
+    one("network", Some("--network"), "SPAWNERY_NETWORK", network),
+];
+
+type Check = fn(&str) -> Result<(), String>;
+
+const fn one(
+    name: &'static str,
+    flag: Option<&'static str>,
+    variable: &'static str,
+    check: Check,
+) -> Setting {
+    Setting {
+        name,
+        flag,
+        variable,
+        is_list: false,
+        is_secret: false,
+        check,
+    }
+}
+
+const fn secret(name: &'static str, flag: Option<&'static str>, variable: &'static str) -> Setting {
+    let setting = one(name, flag, variable, any);
+    Setting {
+        is_secret: true,
+        ..setting
+    }
+}
+
+/// The setting with this name.
+pub(crate) fn setting(name: &str) -> Option<&'static Setting> {
+    SETTINGS.iter().find(|setting| setting.name == name)
+}
+
+fn any(text: &str) -> Result<(), String> {
+    match text.is_empty() {
+        true => Err("something that is not empty".to_owned()),
+        false => Ok(()),
+    }
+}
+
+fn address(text: &str) -> Result<(), String> {
+    parse_address(text).map(drop)
+}
+
+/// The address in `text`; a host name becomes its first address.
+pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    const EXPECTED: &str = "ADDRESS:PORT such as 127.0.0.1:9000";
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let mut found = text.to_socket_addrs().map_err(|_| EXPECTED.to_owned())?;
+    found.next().ok_or_else(|| EXPECTED.to_owned())
+}
+
+fn boolean(text: &str) -> Result<(), String> {
+    parse_boolean(text).map(drop)
+}
+
+/// Whether `text` says yes.
+pub(crate) fn parse_boolean(text: &str) -> Result<bool, String> {
+    match text {
+        "true" | "1" | "yes" => Ok(true),
+        "false" | "0" | "no" => Ok(false),
+        _ => Err("true or false".to_owned()),
+    }
+}
+
+fn name(text: &str) -> Result<(), String> {
+    let expected = |error| format!("a name such as node-1 ({error})");
+    Name::new(text).map(drop).map_err(expected)
+}
+
+fn label(text: &str) -> Result<(), String> {
+    parse_label(text).map(drop)
+}
+
+/// The key and the value of a label.
+pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err("KEY=VALUE such as zone=eu-1".to_owned());
+    };
+    let checked = spawnery_manifest::check_label(key, value);
+    checked.map_err(|error| format!("a label that is valid ({error})"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+fn url(text: &str) -> Result<(), String> {
+    let made = spawnery_client::Client::new(text, None);
+    made.map(drop).map_err(|_| "http://HOST:PORT".to_owned())
+}
+
+/// The levels of the log, from few to many words.
+pub(crate) const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+fn log_level(text: &str) -> Result<(), String> {
+    one_of(text, &LOG_LEVELS)
+}
+
+/// When to colour.
+pub(crate) const COLORS: [&str; 3] = ["auto", "always", "never"];
+
+fn color(text: &str) -> Result<(), String> {
+    one_of(text, &COLORS)
+}
+
+fn network(text: &str) -> Result<(), String> {
+    one_of(text, &["none", "host"])
+}
+
+fn one_of(text: &str, words: &[&str]) -> Result<(), String> {
+    match words.contains(&text) {
+        true => Ok(()),
+        false => Err(format!("one of {}", words.join(", "))),
+    }
+}
+
+fn memory(text: &str) -> Result<(), String> {
+    let expected = |_| "an amount such as 512M or 4G".to_owned();
+    spawnery_manifest::parse_bytes(text)
+        .map(drop)
+        .map_err(expected)
+}
+
+fn cpu(text: &str) -> Result<(), String> {
+    let expected = |_| "a number of cores such as 2 or 0.5".to_owned();
+    spawnery_manifest::parse_cores(text)
+        .map(drop)
+        .map_err(expected)
+}
+
+fn pids(text: &str) -> Result<(), String> {
+    let parsed = text.parse::<u32>();
+    parsed
+        .map(drop)
+        .map_err(|_| "a number such as 100".to_owned())
+}

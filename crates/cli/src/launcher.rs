@@ -1,0 +1,63 @@
+//! The hidden command `launcher`, which the agent runs: the process that starts instances.
+//!
+//! It is looked for before the command line is parsed, so that the process stays small and has
+//! only one thread, which it needs to fork.
+
+use crate::error::CliError;
+use crate::exit::ExitCode;
+use spawnery_sandbox::launcher::{Config, serve};
+use std::ffi::OsString;
+
+/// Serves as a launcher, if that is what the command line says.
+pub(crate) fn run_if_asked() -> Option<Result<ExitCode, CliError>> {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(word) if word == "launcher" => Some(run(arguments)),
+        _ => None,
+    }
+}
+
+fn run(arguments: impl Iterator<Item = OsString>) -> Result<ExitCode, CliError> {
+    let config = parse(arguments).ok_or_else(|| {
+        CliError::usage("usage: spawnery launcher --data DIR [--spares NUMBER]")
+            .hint("the agent runs this; there is no need to run it by hand")
+    })?;
+    serve(config).map_err(CliError::failed)?;
+    Ok(ExitCode::OK)
+}
+
+fn parse(mut arguments: impl Iterator<Item = OsString>) -> Option<Config> {
+    let mut data = None;
+    let mut spares = None;
+    while let Some(option) = arguments.next() {
+        let value = arguments.next()?;
+        match option.to_str()? {
+            "--data" => data = Some(value),
+            "--spares" => spares = Some(value.to_str()?.parse().ok()?),
+            _ => return None,
+        }
+    }
+    let usual = Config::new(data?);
+    Some(match spares {
+        Some(spares) => Config { spares, ..usual },
+        None => usual,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_that_the_sandbox_gives_are_understood() {
+        let config = Config {
+            spares: 3,
+            ..Config::new("/data")
+        };
+        let arguments = config.arguments();
+        assert_eq!(arguments[0], "launcher");
+        assert_eq!(parse(arguments.into_iter().skip(1)), Some(config));
+        assert_eq!(parse([OsString::from("--data")].into_iter()), None);
+        assert_eq!(parse([].into_iter()), None);
+    }
+}

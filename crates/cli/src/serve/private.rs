@@ -1,0 +1,88 @@
+//! A server for one command, in a folder that goes away with it.
+
+use super::{NodeOptions, Options, Server, end};
+use crate::error::CliError;
+use crate::place::Place;
+use spawnery_client::Client;
+use spawnery_model::Name;
+use std::collections::BTreeMap;
+use std::fs::{self, Permissions};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use tempfile::TempDir;
+
+/// A server for one command. End it by [`stop`](Private::stop).
+pub(crate) struct Private {
+    server: Server,
+    folder: TempDir,
+}
+
+impl Private {
+    /// Starts a server that nobody else is told of.
+    pub(crate) async fn start(name: Name) -> Result<Private, CliError> {
+        let owner_only = Permissions::from_mode(0o700);
+        let mut builder = tempfile::Builder::new();
+        let folder = builder
+            .prefix("spawnery-")
+            .permissions(owner_only)
+            .tempdir();
+        let folder = folder.map_err(|error| {
+            CliError::failed(format!("cannot make a temporary folder: {error}"))
+                .hint("name another place with TMPDIR")
+        })?;
+        let node = NodeOptions {
+            name,
+            labels: BTreeMap::new(),
+        };
+        let options = Options {
+            place: Place::new(folder.path()).create()?,
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            link_listen: None,
+            node: Some(node),
+            accept_loss: false,
+        };
+        match Server::start(options).await {
+            Ok(server) => Ok(Private { server, folder }),
+            Err(error) => {
+                remove(folder);
+                Err(error)
+            }
+        }
+    }
+
+    /// A client of this server.
+    pub(crate) fn client(&self) -> Result<Client, CliError> {
+        self.server.client()
+    }
+
+    /// Ends all that runs, the server and its launcher, and removes its folder.
+    pub(crate) async fn stop(self) -> Result<(), CliError> {
+        let ended = end::kill_all(self.server).await;
+        remove(self.folder);
+        ended
+    }
+}
+
+/// Removes a folder, also where what ran in it left folders that nobody may enter.
+fn remove(folder: TempDir) {
+    let path = folder.keep();
+    if fs::remove_dir_all(&path).is_ok() {
+        return;
+    }
+    open_folders(&path);
+    if let Err(error) = fs::remove_dir_all(&path) {
+        crate::output::note(format!("warning: {} stays behind: {error}", path.display()));
+    }
+}
+
+fn open_folders(path: &Path) {
+    // What cannot be opened is told by the removal.
+    let _ = fs::set_permissions(path, Permissions::from_mode(0o700));
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    for entry in entries {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_folders(&entry.path());
+        }
+    }
+}
