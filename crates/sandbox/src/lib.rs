@@ -17,6 +17,7 @@ pub mod log;
 pub mod protocol;
 pub mod spec;
 
+mod base;
 mod cgroup;
 mod init;
 mod rootfs;

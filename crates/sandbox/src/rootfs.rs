@@ -1,8 +1,5 @@
-//! What every sandbox of a launcher shares: the base folder that is the lowest layer of its
-//! root, and, with root, clones of the host's `/usr` and of a `/dev` in a private mount
-//! namespace of the launcher.
-//!
-//! Fail closed: the base holds what is listed here and nothing else.
+//! What every sandbox of a launcher shares besides its [`base`]: with root, clones of the
+//! host's `/usr` and of a `/dev` in a private mount namespace of the launcher.
 
 use std::fs::{self, DirBuilder};
 use std::io;
@@ -15,91 +12,14 @@ use rustix::mount::{
     move_mount, open_tree,
 };
 
+use crate::base;
 use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, USER_ID};
 use crate::sys::{self, Cloned};
 
-/// Folder in the data folder with the lowest layer of all sandboxes' roots.
-pub(crate) const BASE_DIR: &str = "base";
 /// Mount point, in the data folder, of the clone of `/usr`.
 pub(crate) const STAGE_USR: &str = "stage/usr";
 /// Mount point, in the data folder, of the template of `/dev`.
 pub(crate) const STAGE_DEV: &str = "stage/dev";
-
-/// Files and folders of the host's `/etc` that programs need and that hold no secrets. Only
-/// what everybody may read is copied.
-const ETC_ALLOWED: &[&str] = &[
-    "alternatives",
-    "bash.bashrc",
-    "bindresvport.blacklist",
-    "ca-certificates.conf",
-    "debian_version",
-    "fonts",
-    "gai.conf",
-    "host.conf",
-    "inputrc",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "locale.alias",
-    "localtime",
-    "magic",
-    "magic.mime",
-    "mailcap",
-    "mime.types",
-    "networks",
-    "os-release",
-    "perl",
-    "pki/ca-trust",
-    "pki/tls/certs",
-    "profile",
-    "protocols",
-    "rpc",
-    "services",
-    "shells",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "terminfo",
-    "timezone",
-];
-
-/// Folders of the host's `/etc` whose names begin so: languages with a version in the name.
-const ETC_ALLOWED_PREFIXES: &[&str] = &["java-", "python", "lsb-release"];
-
-/// Top folders of the host that hold programs and libraries: read-only views of these, or
-/// the same symbolic links, appear in each sandbox.
-const SYSTEM_DIRS: &[&str] = &["bin", "lib", "lib32", "lib64", "libx32", "sbin"];
-
-/// Empty folders of the root, with their permission bits.
-const EMPTY_DIRS: &[(&str, u32)] = &[
-    ("dev", 0o755),
-    ("etc", 0o755),
-    ("home", 0o755),
-    ("home/user", 0o755),
-    ("media", 0o755),
-    ("mnt", 0o755),
-    ("opt", 0o755),
-    ("proc", 0o555),
-    ("root", 0o700),
-    ("run", 0o755),
-    ("run/lock", 0o1777),
-    ("srv", 0o755),
-    ("sys", 0o555),
-    ("tmp", 0o1777),
-    ("usr", 0o755),
-    ("var", 0o755),
-    ("var/cache", 0o755),
-    ("var/lib", 0o755),
-    ("var/log", 0o755),
-    ("var/tmp", 0o1777),
-    ("work", 0o755),
-];
-
-const PASSWD: &str = "root:x:0:0:root:/root:/usr/sbin/nologin\n\
-    user:x:1000:1000:user:/home/user:/bin/sh\n\
-    nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n";
-const GROUP: &str = "root:x:0:\ntty:x:5:\nuser:x:1000:\nnogroup:x:65534:\n";
-const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n\
-    networks: files\nprotocols: files\nservices: files\n";
 
 /// Device nodes of a sandbox: name and minor number; the major number is 1 but for tty.
 const DEVICES: &[(&str, u32, u32)] = &[
@@ -155,7 +75,7 @@ pub struct PrepareError {
 /// Prepares the shared parts in the current folder, which is the data folder. With root it
 /// moves this process into a mount namespace of its own.
 pub(crate) fn prepare(rootful: bool) -> Result<Rootfs, PrepareError> {
-    let system_dirs = make_base(rootful)?;
+    let system_dirs = base::prepare(rootful)?;
     let mut rootfs = Rootfs {
         rootful,
         usr: UsrView::ReadOnly,
@@ -175,7 +95,8 @@ pub(crate) fn prepare(rootful: bool) -> Result<Rootfs, PrepareError> {
     Ok(rootfs)
 }
 
-fn failed(step: impl Into<String>, error: io::Error) -> PrepareError {
+/// A step that failed.
+pub(crate) fn failed(step: impl Into<String>, error: io::Error) -> PrepareError {
     PrepareError {
         step: step.into(),
         error,
@@ -187,128 +108,6 @@ pub(crate) fn host_user(rootful: bool) -> Option<u32> {
     rootful.then_some(HOST_ID_BASE + USER_ID)
 }
 
-/// Makes the base folder anew; no sandbox can be using an old one, because a sandbox ends
-/// with its launcher.
-fn make_base(rootful: bool) -> Result<Vec<&'static str>, PrepareError> {
-    let base = Path::new(BASE_DIR);
-    let at = |path: &Path| format!("make {}", path.display());
-    match fs::remove_dir_all(base) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(failed("remove the old base folder", error));
-        }
-        _ => {}
-    }
-    let owner = host_user(rootful);
-    make_dir(base, 0o755, owner).map_err(|error| failed(at(base), error))?;
-    for (name, mode) in EMPTY_DIRS {
-        let dir = base.join(name);
-        make_dir(&dir, *mode, owner).map_err(|error| failed(at(&dir), error))?;
-    }
-    let system_dirs = make_system_dirs(base, owner).map_err(|error| failed(at(base), error))?;
-    let etc = base.join("etc");
-    copy_etc(&etc, owner);
-    let files = [
-        ("passwd", PASSWD),
-        ("group", GROUP),
-        ("nsswitch.conf", NSSWITCH),
-        ("resolv.conf", ""),
-        ("machine-id", ""),
-        // Not hostname and hosts, which each instance has of its own.
-    ];
-    for (name, text) in files {
-        let path = etc.join(name);
-        write_file(&path, text, owner).map_err(|error| failed(at(&path), error))?;
-    }
-    let mtab = etc.join("mtab");
-    symlink("/proc/self/mounts", &mtab).map_err(|error| failed(at(&mtab), error))?;
-    Ok(system_dirs)
-}
-
-/// The host's symbolic links, such as `/bin` to `usr/bin`, or mount points for real folders.
-fn make_system_dirs(base: &Path, owner: Option<u32>) -> io::Result<Vec<&'static str>> {
-    let mut real = Vec::new();
-    for name in SYSTEM_DIRS {
-        let host = Path::new("/").join(name);
-        let Ok(metadata) = fs::symlink_metadata(&host) else {
-            continue;
-        };
-        if metadata.is_symlink() {
-            symlink(fs::read_link(&host)?, base.join(name))?;
-        } else if metadata.is_dir() {
-            make_dir(&base.join(name), 0o755, owner)?;
-            real.push(*name);
-        }
-    }
-    Ok(real)
-}
-
-/// Copies what is allowed; what cannot be copied is left out.
-fn copy_etc(etc: &Path, owner: Option<u32>) {
-    let prefixed = fs::read_dir("/etc")
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| {
-            ETC_ALLOWED_PREFIXES
-                .iter()
-                .any(|prefix| name.starts_with(prefix))
-        });
-    for name in ETC_ALLOWED
-        .iter()
-        .map(|name| (*name).to_owned())
-        .chain(prefixed)
-    {
-        let (from, to) = (Path::new("/etc").join(&name), etc.join(&name));
-        let mut parents: Vec<&Path> = to
-            .ancestors()
-            .skip(1)
-            .take_while(|parent| *parent != etc)
-            .collect();
-        parents.reverse();
-        if fs::symlink_metadata(&from).is_ok() {
-            let made = parents.into_iter().try_for_each(|dir| {
-                if dir.exists() {
-                    Ok(())
-                } else {
-                    make_dir(dir, 0o755, owner)
-                }
-            });
-            if made.is_ok() {
-                let _ = copy_tree(&from, &to, owner);
-            }
-        }
-    }
-}
-
-/// Copies files, folders and symbolic links that everybody may read, and nothing else.
-fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> io::Result<()> {
-    let metadata = fs::symlink_metadata(from)?;
-    if metadata.is_symlink() {
-        symlink(fs::read_link(from)?, to)?;
-        return std::os::unix::fs::lchown(to, owner, owner);
-    }
-    if metadata.mode() & 0o004 == 0 {
-        return Ok(());
-    }
-    if metadata.is_file() {
-        fs::copy(from, to)?;
-        fs::set_permissions(
-            to,
-            fs::Permissions::from_mode(metadata.mode() & 0o755 | 0o200),
-        )?;
-        return chown(to, owner, owner);
-    }
-    if metadata.is_dir() && metadata.mode() & 0o001 != 0 {
-        make_dir(to, 0o755, owner)?;
-        for entry in fs::read_dir(from)? {
-            let entry = entry?;
-            let _ = copy_tree(&entry.path(), &to.join(entry.file_name()), owner);
-        }
-    }
-    Ok(())
-}
-
 /// Makes a folder with exactly this mode, owned by `owner`.
 pub(crate) fn make_dir(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
@@ -318,12 +117,6 @@ pub(crate) fn make_dir(path: &Path, mode: u32, owner: Option<u32>) -> io::Result
     } else {
         Ok(())
     }
-}
-
-fn write_file(path: &Path, text: &str, owner: Option<u32>) -> io::Result<()> {
-    fs::write(path, text)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o644))?;
-    chown(path, owner, owner)
 }
 
 /// Gives this process its own copy of the mounts. Unmounts on the host still reach it, so it

@@ -13,8 +13,9 @@ use seccompiler::BpfProgram;
 
 use super::control::{self, Personal, ToInit};
 use super::{AtStep, Plan, StepError};
+use crate::base::BASE_DIR;
 use crate::limits::{OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT, USER_ID};
-use crate::rootfs::{self, BASE_DIR, Hidden, Rootfs, STAGE_DEV, STAGE_USR, UsrView};
+use crate::rootfs::{self, Hidden, Rootfs, STAGE_DEV, STAGE_USR, UsrView};
 use crate::spec::FileSpec;
 use crate::sys;
 

@@ -9,7 +9,7 @@ mod sandbox;
 mod serve;
 mod spares;
 mod starts;
-mod store;
+pub(crate) mod store;
 mod supervise;
 mod trash;
 mod watch;
