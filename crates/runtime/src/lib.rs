@@ -8,9 +8,10 @@ mod log;
 mod process;
 mod runtime;
 
-pub use log::{Log, LogProgress};
+pub use log::{Log, LogFiles, LogProgress};
 pub use process::{ConnectError, Launcher, ProcessRuntime};
 pub use runtime::{
     DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
     StdinTaken, Usage,
 };
+pub use spawnery_sandbox::log::{Gap, LogError, LogPage, LogRecord};

@@ -22,7 +22,7 @@ pub type Events = mpsc::UnboundedReceiver<Event>;
 /// open whether the operation was carried out. Instances outlive the value that implements this.
 pub trait Runtime: Send + Sync {
     /// Starts an instance, whose id was never used. Its end comes as [`Event::Ended`], unless the
-    /// start itself failed.
+    /// start itself failed. Its log can be asked for from this call on.
     fn start<'a>(
         &'a self,
         instance: InstanceId,

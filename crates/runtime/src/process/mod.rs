@@ -17,7 +17,6 @@ use spawnery_model::{InstanceId, StartOrder, Stop};
 use spawnery_node::Found;
 use spawnery_sandbox::launcher::SpawnDetachedError;
 use spawnery_sandbox::limits::PROTOCOL_VERSION;
-use spawnery_sandbox::log::LogReader;
 use spawnery_sandbox::protocol::{DialError as DialRefusal, Reply, Request};
 use spawnery_sandbox::{launcher, spec as sandbox_spec};
 use std::io;
@@ -188,9 +187,6 @@ impl ProcessRuntime {
         order: &StartOrder,
     ) -> Result<Started, StartError> {
         let failed = |message: String| Err(StartError { message });
-        if !self.index().begin(instance, order) {
-            return failed("an instance with this id was started before".to_owned());
-        }
         loop {
             let spec = spec::sandbox(instance, order);
             let request = Request::Start {
@@ -342,7 +338,15 @@ impl Runtime for ProcessRuntime {
         instance: InstanceId,
         order: &'a StartOrder,
     ) -> Pending<'a, Result<Started, StartError>> {
-        Box::pin(self.start_instance(instance, order))
+        // At once, so that its log can be asked for.
+        let is_new = self.index().begin(instance, order);
+        Box::pin(async move {
+            if !is_new {
+                let message = "an instance with this id was started before".to_owned();
+                return Err(StartError { message });
+            }
+            self.start_instance(instance, order).await
+        })
     }
 
     fn exec(
@@ -469,12 +473,7 @@ impl Runtime for ProcessRuntime {
     fn log(&self, instance: InstanceId, process: u32) -> Result<Log, OperationError> {
         let progress = self.index().watch(instance, process)?;
         let dir = launcher::log_dir(&self.data, &instance.to_string(), process);
-        match LogReader::open(dir) {
-            Ok(reader) => Ok(Log { reader, progress }),
-            Err(error) => Err(OperationError::Failed {
-                reason: error.to_string(),
-            }),
-        }
+        Ok(Log::new(dir, progress))
     }
 
     fn usage(&self, instance: InstanceId) -> Pending<'_, Result<Usage, OperationError>> {

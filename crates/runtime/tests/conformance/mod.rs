@@ -78,7 +78,7 @@ pub async fn read_to_end(mut log: Log) -> (String, Exit) {
     let mut next = 1;
     loop {
         let progress = log.progress();
-        let page = log.reader.read_from(next, usize::MAX).expect("a log");
+        let page = log.files.read_from(next, usize::MAX).expect("a log");
         assert!(page.gaps.is_empty());
         output.extend(page.records.into_iter().flat_map(|record| record.bytes));
         next = page.next_seq;
@@ -93,7 +93,7 @@ pub async fn read_to_end(mut log: Log) -> (String, Exit) {
 pub async fn wait_for_output(mut log: Log, text: &str) {
     loop {
         let progress = log.progress();
-        let page = log.reader.read_from(1, usize::MAX).expect("a log");
+        let page = log.files.read_from(1, usize::MAX).expect("a log");
         let output: Vec<u8> = page
             .records
             .into_iter()

@@ -1,0 +1,228 @@
+//! The task that drives the node's state machine.
+
+use crate::clock::Clock;
+use spawnery_model::{Exit, InstanceId, Port, Report, StartOrder, Stop};
+use spawnery_node::{Action, Input as NodeInput, Node};
+use spawnery_runtime::{Event, Events, OperationError, Runtime, StartError, Started};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+/// Inputs that wait for the driver. When it is full, their senders wait.
+pub(crate) const INPUTS_WAITING_MAX: usize = 256;
+
+/// Instances that are being started at once: a start takes milliseconds of the launcher's time,
+/// so that more would only wait there.
+const STARTS_AT_ONCE_MAX: usize = 64;
+
+/// Time between the start of an instance and the second look at its ports; doubled each time.
+const PROBE_DELAY: Duration = Duration::from_millis(2);
+
+/// The longest time between two looks.
+const PROBE_DELAY_MAX: Duration = Duration::from_millis(250);
+
+/// What the driver is told by other tasks.
+pub(crate) enum Input {
+    /// There is a link; what is to be reported goes here.
+    LinkUp(mpsc::Sender<Box<Report>>),
+    /// For the node.
+    Node(NodeInput),
+}
+
+/// Drives the node.
+pub(crate) struct Driver {
+    node: Node,
+    clock: Clock,
+    runtime: Arc<dyn Runtime>,
+    inputs: mpsc::Sender<Input>,
+    reports: Option<mpsc::Sender<Box<Report>>>,
+    work: JoinSet<()>,
+    starts: Arc<Semaphore>,
+    /// Told whenever the runtime has heard of a new instance.
+    begun: watch::Sender<()>,
+}
+
+impl Driver {
+    /// `inputs` is the sending end of what [`Driver::run`] takes.
+    pub(crate) fn new(
+        node: Node,
+        clock: Clock,
+        runtime: Arc<dyn Runtime>,
+        inputs: mpsc::Sender<Input>,
+        begun: watch::Sender<()>,
+    ) -> Driver {
+        Driver {
+            node,
+            clock,
+            runtime,
+            inputs,
+            reports: None,
+            work: JoinSet::new(),
+            starts: Arc::new(Semaphore::new(STARTS_AT_ONCE_MAX)),
+            begun,
+        }
+    }
+
+    /// Runs until it is aborted. All work that it began ends with it.
+    pub(crate) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, mut events: Events) {
+        loop {
+            while let Some(action) = self.node.poll_action() {
+                self.carry_out(action);
+            }
+            let timeout = self.node.poll_timeout().map(|at| self.clock.instant(at));
+            let sleep = async {
+                match timeout {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                input = inputs.recv() => match input {
+                    Some(input) => self.take_in(input),
+                    None => return,
+                },
+                event = events.recv() => match event {
+                    Some(event) => self.take_in_event(event),
+                    None => return,
+                },
+                Some(done) = self.work.join_next(), if !self.work.is_empty() => {
+                    if let Err(error) = done {
+                        tracing::error!(%error, "a task of the agent failed");
+                    }
+                }
+                () = sleep => self.node.handle_timeout(self.clock.now()),
+            }
+        }
+    }
+
+    fn take_in(&mut self, input: Input) {
+        let input = match input {
+            Input::LinkUp(reports) => {
+                self.reports = Some(reports);
+                NodeInput::LinkUp
+            }
+            Input::Node(input) => {
+                if input == NodeInput::LinkDown {
+                    self.reports = None;
+                }
+                input
+            }
+        };
+        self.node.handle(input, self.clock.now());
+    }
+
+    fn take_in_event(&mut self, event: Event) {
+        match event {
+            Event::Ended { instance, exit } => {
+                tracing::debug!(%instance, code = exit.code, signal = exit.signal, "ended");
+                self.node
+                    .handle(NodeInput::Ended { instance, exit }, self.clock.now());
+            }
+            Event::Disconnected { reason } => tracing::warn!(reason, "the launcher is gone"),
+            Event::Reconnected => tracing::info!("the launcher is there again"),
+        }
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        match action {
+            Action::Start { instance, order } => self.start(instance, order),
+            Action::Probe { instance, ports } => self.probe(instance, &ports),
+            Action::Stop { instance, stop } => self.stop(instance, stop),
+            Action::Forget { instance } => self.forget(instance),
+            Action::Send(report) => self.send(report),
+        }
+    }
+
+    fn start(&mut self, instance: InstanceId, order: Box<StartOrder>) {
+        let (starts, runtime) = (self.starts.clone(), self.runtime.clone());
+        let (inputs, begun, clock) = (self.inputs.clone(), self.begun.clone(), self.clock);
+        self.work.spawn(async move {
+            let _permit = starts.acquire().await;
+            let start = runtime.start(instance, &order);
+            begun.send_replace(());
+            let input = match start.await {
+                Ok(Started { pid }) => NodeInput::Started { instance, pid },
+                Err(StartError { message }) => {
+                    tracing::warn!(%instance, workload = %order.workload, message, "cannot start");
+                    let failure = Some(message);
+                    let exit = Exit {
+                        failure,
+                        at: clock.now(),
+                        ..Exit::default()
+                    };
+                    NodeInput::Ended { instance, exit }
+                }
+            };
+            tell(&inputs, input).await;
+        });
+    }
+
+    fn probe(&mut self, instance: InstanceId, ports: &[Port]) {
+        let ports: Vec<u16> = ports.iter().map(|port| port.port).collect();
+        let (runtime, inputs) = (self.runtime.clone(), self.inputs.clone());
+        self.work.spawn(async move {
+            let mut delay = PROBE_DELAY;
+            loop {
+                match runtime.listening(instance, ports.clone()).await {
+                    Ok(open) if open.iter().all(|open| *open) => break,
+                    Ok(_) | Err(OperationError::Unavailable { .. }) => {}
+                    // It has ended, which is told elsewhere.
+                    Err(OperationError::Unknown | OperationError::NotRunning) => return,
+                    Err(OperationError::Failed { reason }) => {
+                        tracing::debug!(%instance, reason, "cannot see whether its ports listen");
+                    }
+                }
+                tokio::time::sleep(delay).await;
+                delay = (delay * 2).min(PROBE_DELAY_MAX);
+            }
+            tell(&inputs, NodeInput::Ready { instance }).await;
+        });
+    }
+
+    fn stop(&mut self, instance: InstanceId, stop: Stop) {
+        let runtime = self.runtime.clone();
+        self.work.spawn(async move {
+            loop {
+                match runtime.stop(instance, stop).await {
+                    // Its end is told elsewhere.
+                    Ok(()) | Err(OperationError::Unknown | OperationError::NotRunning) => return,
+                    Err(error @ OperationError::Unavailable { .. }) => {
+                        tracing::warn!(%instance, %error, "cannot stop it yet");
+                    }
+                    Err(error) => {
+                        tracing::error!(%instance, %error, "cannot stop it");
+                        return;
+                    }
+                }
+                tokio::time::sleep(PROBE_DELAY_MAX).await;
+            }
+        });
+    }
+
+    fn forget(&mut self, instance: InstanceId) {
+        let runtime = self.runtime.clone();
+        self.work.spawn(async move {
+            // What stays is found by the next agent, and its controller has it forgotten again.
+            if let Err(error) = runtime.forget(instance).await {
+                tracing::warn!(%instance, %error, "cannot remove its data");
+            }
+        });
+    }
+
+    /// A report that finds no place is as good as one that the network lost: what it said is said
+    /// again.
+    fn send(&mut self, report: Box<Report>) {
+        let Some(reports) = &self.reports else {
+            return;
+        };
+        if reports.try_send(report).is_err() {
+            tracing::debug!("a report was not sent");
+        }
+    }
+}
+
+/// The driver is gone only when the agent ends; then nobody needs to know.
+async fn tell(inputs: &mpsc::Sender<Input>, input: NodeInput) {
+    let _ = inputs.send(Input::Node(input)).await;
+}

@@ -1,0 +1,153 @@
+//! What the controller asks for on streams of its own.
+
+mod logs;
+mod stdin;
+
+use crate::link::{LinkError, Stream, read_frame, write_frame};
+use logs::LogRequest;
+use spawnery_model::InstanceId;
+use spawnery_runtime::{DialError, ExecOrder, OperationError, Runtime};
+use spawnery_wire::link::{RefusalKind, StreamReply, StreamRequest};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, watch};
+
+/// How long a stream's request may take to arrive: it is sent when the stream is opened.
+const REQUEST_WITHIN: Duration = Duration::from_secs(10);
+
+/// Bytes on their way in each direction of a connection to a port.
+const DIAL_BUFFER_BYTES: usize = 8 * 1024;
+
+/// Reads of logs at once. Each blocks on the disk in a thread of its own.
+const LOG_READS_AT_ONCE_MAX: usize = 4;
+
+/// Serves streams.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    runtime: Arc<dyn Runtime>,
+    /// Told whenever the runtime has heard of a new instance.
+    begun: watch::Receiver<()>,
+    log_reads: Arc<Semaphore>,
+}
+
+impl Streams {
+    pub(crate) fn new(runtime: Arc<dyn Runtime>, begun: watch::Receiver<()>) -> Streams {
+        Streams {
+            runtime,
+            begun,
+            log_reads: Arc::new(Semaphore::new(LOG_READS_AT_ONCE_MAX)),
+        }
+    }
+
+    /// Serves one stream to its end. When the stream itself fails, the controller has gone, and
+    /// nobody needs to be told.
+    pub(crate) async fn serve(self, mut stream: Stream) {
+        let request = tokio::time::timeout(REQUEST_WITHIN, read_frame(&mut stream)).await;
+        let Ok(Ok(request)) = request else {
+            return;
+        };
+        if let Err(error) = self.answer(request, &mut stream).await {
+            tracing::debug!(%error, "a stream of the controller ended early");
+            return;
+        }
+        // The other side may have closed it first.
+        let _ = stream.shutdown().await;
+    }
+
+    async fn answer(self, request: StreamRequest, stream: &mut Stream) -> Result<(), LinkError> {
+        match request {
+            StreamRequest::Logs {
+                instance,
+                process,
+                start,
+                follow,
+            } => {
+                logs::serve(
+                    self,
+                    LogRequest {
+                        instance,
+                        process,
+                        start,
+                        follow,
+                    },
+                    stream,
+                )
+                .await
+            }
+            StreamRequest::Exec {
+                instance,
+                run,
+                env,
+                working_directory,
+                stdin,
+            } => {
+                let order = ExecOrder {
+                    run,
+                    env,
+                    working_directory,
+                    stdin,
+                };
+                let reply = match self.runtime.exec(instance, order).await {
+                    Ok(process) => StreamReply::Started { process },
+                    Err(error) => refused(&error),
+                };
+                write_frame(stream, &reply).await
+            }
+            StreamRequest::Signal {
+                instance,
+                process,
+                signal,
+            } => {
+                let reply = match self.runtime.signal(instance, process, signal).await {
+                    Ok(()) => StreamReply::Accepted,
+                    Err(error) => refused(&error),
+                };
+                write_frame(stream, &reply).await
+            }
+            StreamRequest::Stdin { instance, process } => {
+                stdin::serve(&*self.runtime, instance, process, stream).await
+            }
+            StreamRequest::Dial { instance, port } => self.dial(instance, port, stream).await,
+        }
+    }
+
+    async fn dial(
+        self,
+        instance: InstanceId,
+        port: u16,
+        stream: &mut Stream,
+    ) -> Result<(), LinkError> {
+        let socket = match self.runtime.dial(instance, port).await {
+            Ok(socket) => socket,
+            Err(DialError::Operation(error)) => return write_frame(stream, &refused(&error)).await,
+            Err(error) => {
+                let (kind, reason) = (RefusalKind::Failed, error.to_string());
+                return write_frame(stream, &StreamReply::Refused { kind, reason }).await;
+            }
+        };
+        write_frame(stream, &StreamReply::Accepted).await?;
+        Ok(copy_both_ways(stream, socket).await?)
+    }
+}
+
+/// Copies until both ends have said all; the end of one is passed on to the other.
+async fn copy_both_ways(stream: &mut Stream, mut socket: TcpStream) -> std::io::Result<()> {
+    socket.set_nodelay(true)?;
+    let size = DIAL_BUFFER_BYTES;
+    tokio::io::copy_bidirectional_with_sizes(stream, &mut socket, size, size).await?;
+    Ok(())
+}
+
+fn refused(error: &OperationError) -> StreamReply {
+    let kind = match error {
+        OperationError::Unknown => RefusalKind::Unknown,
+        OperationError::NotRunning => RefusalKind::NotRunning,
+        OperationError::Failed { .. } | OperationError::Unavailable { .. } => RefusalKind::Failed,
+    };
+    StreamReply::Refused {
+        kind,
+        reason: error.to_string(),
+    }
+}
