@@ -78,18 +78,34 @@ impl From<ClientError> for CliError {
             ErrorKind::BadInput => ExitCode::USAGE,
             ErrorKind::NotFound | ErrorKind::Conflict | ErrorKind::Failed => ExitCode::FAILED,
         };
-        let mut hint = error.hint();
-        if hint.is_none() && code == ExitCode::REFUSED {
-            let mend = "set SPAWNERY_TOKEN to a token of this server: it keeps one for its owner \
-                        in the file `admin.token` of its data folder";
-            hint = Some(mend.to_owned());
-        }
+        let hint = match &error {
+            ClientError::Problem(problem) => command_for(problem.code()).map(str::to_owned),
+            _ => None,
+        };
+        let hint = hint.or_else(|| error.hint());
         CliError {
             code,
             message: error.to_string(),
             hint,
         }
     }
+}
+
+/// What to do about a problem, where that is a command; the API's own hints are about its paths.
+fn command_for(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "token-invalid" => {
+            "set SPAWNERY_TOKEN to a token of this server: it keeps one for its owner in the file \
+             admin.token of its data folder"
+        }
+        "workload-unknown" => "`spawnery services` and `spawnery jobs` list what there is",
+        "instance-unknown" | "process-unknown" => "`spawnery instances --all` lists what there is",
+        "run-unknown" => "`spawnery jobs runs` lists what there is",
+        "node-unknown" => "`spawnery nodes` lists what there is",
+        "id-ambiguous" => "give more characters of the id",
+        "joining-off" => "start the server with --link-listen ADDR:PORT, such as 0.0.0.0:9001",
+        _ => return None,
+    })
 }
 
 /// An error while writing to standard output. Who reads us may have had enough: that is no error

@@ -94,17 +94,19 @@ fn read_text(path: &Path) -> Result<String, CliError> {
 }
 
 /// The content and the permission bits of a file beside a manifest.
-pub(crate) fn content(folder: &Path, source: &FileSource) -> Result<(Vec<u8>, u32), String> {
-    let path = folder.join(&source.source);
-    let read = || -> io::Result<(Vec<u8>, u32)> {
-        let metadata = std::fs::metadata(&path)?;
-        if !metadata.is_file() {
-            return Err(io::Error::other("it is not a file"));
-        }
-        let content = read_at_most(&path, FILES_BYTES_MAX)?;
-        Ok((content, metadata.permissions().mode() & 0o777))
-    };
-    read().map_err(|error| error.to_string())
+fn content(folder: &Path, source: &FileSource) -> Result<(Vec<u8>, u32), String> {
+    let read = read_file(&folder.join(&source.source), FILES_BYTES_MAX);
+    read.map_err(|error| error.to_string())
+}
+
+/// The content of a file, up to one byte more than `bytes_max`, and its permission bits.
+pub(crate) fn read_file(path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, u32)> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    let content = read_at_most(path, bytes_max)?;
+    Ok((content, metadata.permissions().mode() & 0o777))
 }
 
 /// Reads a file up to one byte more than `bytes_max`, so that it is seen when there is more.

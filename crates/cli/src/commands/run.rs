@@ -5,14 +5,17 @@ use crate::attach::{Attached, is_input_wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
-use crate::manifest_file::content;
+use crate::manifest_file::read_file;
 use crate::place::Place;
 use crate::serve::Private;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use spawnery_client::Client;
 use spawnery_client::api::SessionRequest;
 use spawnery_manifest::{Format, ManifestErrors};
 use spawnery_model::Name;
+use spawnery_model::limits::FILES_BYTES_MAX;
 use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
@@ -106,7 +109,9 @@ impl Run {
         if !self.file.is_empty() {
             set("files", Value::Object(files(&self.file)?));
         }
-        complete(&Value::Object(session))
+        let session = Value::Object(session);
+        check(&session)?;
+        Ok(session)
     }
 }
 
@@ -204,27 +209,24 @@ fn files(given: &[String]) -> Result<Map<String, Value>, CliError> {
             let message = format!("--file: `{text}` does not say where the copy goes");
             return Err(CliError::usage(message).hint("give it as FILE:PATH"));
         };
-        files.insert(to.to_owned(), json!({ "source": absolute(from)? }));
+        let read = read_file(Path::new(from), FILES_BYTES_MAX)
+            .map_err(|error| CliError::usage(format!("--file: cannot read {from}: {error}")));
+        let (content, mode) = read?;
+        let content = STANDARD.encode(content);
+        let file = json!({ "content_base64": content, "mode": format!("{mode:04o}") });
+        files.insert(to.to_owned(), file);
     }
     Ok(files)
 }
 
-fn absolute(path: &str) -> Result<String, CliError> {
-    let wrong = |error| CliError::usage(format!("--file: cannot read {path}: {error}"));
-    let absolute = Path::new(path).canonicalize().map_err(wrong)?;
-    Ok(absolute.display().to_string())
-}
-
-/// Checks the definition as part of a manifest, so that what is wrong is named by its option, and
-/// gives it back with its files.
-fn complete(session: &Value) -> Result<Value, CliError> {
+/// Checks the definition as part of a manifest, so that what is wrong is named by its option.
+fn check(session: &Value) -> Result<(), CliError> {
     let text = json!({ "sessions": { CHECKED_NAME: session } }).to_string();
     let parsed = spawnery_manifest::parse(&text, Format::Json);
-    let filled = parsed.and_then(|parsed| parsed.with_files(|it| content(Path::new(""), it)));
-    let manifest = filled.map_err(|errors| shown(&errors))?;
-    let unreadable = |error| CliError::failed(format!("the command cannot be sent: {error}"));
-    let mut all: Value = serde_json::from_str(&manifest.to_json()).map_err(unreadable)?;
-    Ok(all["sessions"][CHECKED_NAME].take())
+    match parsed {
+        Ok(_) => Ok(()),
+        Err(errors) => Err(shown(&errors)),
+    }
 }
 
 /// The first of the errors, about an option instead of a field.

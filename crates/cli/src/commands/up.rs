@@ -57,17 +57,30 @@ async fn up(context: &Context, options: Options, file: Option<ManifestFile>) -> 
     warn_if_open(options.listen);
     let mut server = Progress::during("starting", Server::start(options)).await?;
     let client = server.client()?;
-    let watched = tokio::select! {
-        watched = watch(context, client, file) => watched,
+    let mut watched = Box::pin(watch(context, client, file));
+    let outcome = tokio::select! {
+        outcome = &mut watched => outcome,
         () = signals.next() => Ok(()),
         failure = server.failed() => {
             server.stop().await;
             return Err(failure.into());
         }
     };
-    let stopped = stop(server, &mut signals).await;
-    watched?;
-    stopped?;
+    note("stopping…");
+    // What is printed while it ends is worth seeing.
+    let mut is_watched = outcome.is_ok();
+    let ended = {
+        let mut ending = std::pin::pin!(end_node(&server, &mut signals));
+        loop {
+            tokio::select! {
+                ended = &mut ending => break ended,
+                _ = &mut watched, if is_watched => is_watched = false,
+            }
+        }
+    };
+    drop(watched);
+    end::finish(server).await;
+    outcome.and(ended)?;
     Ok(ExitCode::OK)
 }
 
@@ -207,14 +220,7 @@ async fn summary(
     Ok(services.chain(jobs).chain(templates).collect())
 }
 
-/// Ends all that runs, the launcher and the server. Another signal kills what is left.
-async fn stop(server: Server, signals: &mut StopSignals) -> Result<(), CliError> {
-    note("stopping…");
-    let ended = end_node(&server, signals).await;
-    end::finish(server).await;
-    ended
-}
-
+/// Ends all that runs. Another signal kills what is left.
 async fn end_node(server: &Server, signals: &mut StopSignals) -> Result<(), CliError> {
     let Some(node) = end::begin(server).await? else {
         return Ok(());

@@ -209,7 +209,12 @@ fn check(name: &str, value: &Value) -> Result<(), CliError> {
                 false => format!("`{item}`"),
             };
             let place = &value.source;
-            let message = format!("{place}: {name}: {found} does not fit; expected {expected}");
+            let what = match place {
+                // The option says what it is.
+                Source::Flag(_) => String::new(),
+                _ => format!(" {name}:"),
+            };
+            let message = format!("{place}:{what} {found} does not fit; expected {expected}");
             return Err(CliError::usage(message));
         }
     }
