@@ -296,9 +296,27 @@ async fn a_link_that_breaks_is_made_again_and_all_is_told() {
 
     let mut link = controller.accept().await;
     assert_eq!(link.seen[&instance(1)], Observation::Ready { pid });
-    // It is not wanted any more.
+    // What is not wanted any more is ended and forgotten.
     link.want_only(Vec::new()).await;
-    link.until_ended(instance(1)).await;
+    link.until("the end", instance(1), |seen| {
+        matches!(seen, Observation::Stopping { .. })
+    })
+    .await;
+    let signal = StreamRequest::Signal {
+        instance: instance(1),
+        process: 0,
+        signal: 15,
+    };
+    let forgotten = async {
+        while !matches!(
+            link.open(&signal).await.0,
+            StreamReply::Refused {
+                kind: RefusalKind::Unknown,
+                ..
+            }
+        ) {}
+    };
+    soon("that it is forgotten", forgotten).await;
 }
 
 #[tokio::test]

@@ -294,15 +294,19 @@ impl Link {
         instance: InstanceId,
         expected: impl Fn(&Observation) -> bool,
     ) -> Observation {
-        loop {
-            if let Some(observation) = self.seen.get(&instance).filter(|seen| expected(seen)) {
-                return observation.clone();
+        let seen = async {
+            loop {
+                let seen = self.seen.get(&instance).filter(|seen| expected(seen));
+                if let Some(observation) = seen {
+                    return observation.clone();
+                }
+                let report = read_report(&mut self.stream).await;
+                let received = report.sequence;
+                self.take_in(report);
+                self.send(vec![received], false, Vec::new()).await;
             }
-            let report = soon(what, read_report(&mut self.stream)).await;
-            let received = report.sequence;
-            self.take_in(report);
-            self.send(vec![received], false, Vec::new()).await;
-        }
+        };
+        soon(what, seen).await
     }
 
     pub async fn until_ready(&mut self, instance: InstanceId) -> u32 {
