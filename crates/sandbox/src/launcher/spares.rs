@@ -18,6 +18,9 @@ const SPARE_FAILURES_MAX: u32 = 3;
 impl Launcher {
     /// A spare that is set up, else one that is about to be.
     pub(super) fn take_spare(&mut self) -> Option<u64> {
+        if self.spare_due().is_none() {
+            self.spares_lack_since = Instant::now();
+        }
         let ready = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::Spare);
         let soon = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::SettingUp(None));
         let free = || {
@@ -93,9 +96,6 @@ impl Launcher {
     pub(super) fn note_start(&mut self, number: u64) {
         let now = Instant::now();
         self.last_start_at = now;
-        if self.spare_due().is_none() {
-            self.spares_lack_since = now;
-        }
         self.last_start = Some((number, now + SPARE_AFTER_START));
     }
 

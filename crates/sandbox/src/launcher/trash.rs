@@ -41,6 +41,8 @@ impl Launcher {
             Ok(sys::Cloned::Child) => {
                 sys::close_except(&[]);
                 sys::reset_signals();
+                // What runs comes first; without the right to this, it goes on as it is.
+                let _ = rustix::process::setpriority_process(None, 19);
                 for dir in trash {
                     let _ = store::remove(&dir);
                 }
