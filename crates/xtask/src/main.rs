@@ -6,9 +6,13 @@
 // This is a program for a person at a terminal.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+#[cfg(feature = "bench")]
+mod bench;
 mod fuzz;
 mod packages;
 mod process;
+mod release;
+#[cfg(feature = "simulate")]
 mod simulate;
 mod stage;
 mod test;
@@ -25,8 +29,16 @@ Usage: cargo xtask <command> [options]
 
   test      install what the tests need, then check and test everything
               --fast         leave clippy and the simulator out
-              --seeds N      how many seeds the simulator runs (default 200)
+              --seeds N      how many seeds the simulator runs (default 1000)
   tidy      check the rules that the compiler does not know
+  simulate  run whole clusters with faults in simulated time
+              --seeds N      how many seeds (default 1000)
+              --seed N       the first seed; without --seeds, only this one
+              --threads N    on how many threads (default: one for each processor)
+              --coverage     also show how often each thing happened
+  bench     measure the numbers to hold, beside their peers
+              --only NAME    only this section (may be repeated)
+              --json         print for programs
   fuzz      run the property tests with many more cases
               --seconds N    for how long (default 60)
   help      print this
@@ -57,6 +69,8 @@ fn run() -> Result<(), Failure> {
     match command.as_str() {
         "test" => test::run(&test::Options::parse(arguments)?),
         "tidy" => tidy::command(),
+        "simulate" => simulate(arguments),
+        "bench" => bench(arguments),
         "fuzz" => fuzz::run(&fuzz::Options::parse(arguments)?),
         "help" => {
             println!("{HELP}");
@@ -66,6 +80,30 @@ fn run() -> Result<(), Failure> {
             "there is no command {other:?}; `cargo xtask help` lists them"
         )),
     }
+}
+
+/// Simulates, if this program was built for that; else builds it.
+fn simulate(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    #[cfg(feature = "simulate")]
+    if !cfg!(debug_assertions) {
+        return simulate::run(arguments);
+    }
+    release::run(
+        "simulate",
+        arguments.raw_args().map_err(|error| error.to_string())?,
+    )
+}
+
+/// Measures, if this program was built for that; else builds it.
+fn bench(mut arguments: lexopt::Parser) -> Result<(), Failure> {
+    #[cfg(feature = "bench")]
+    if !cfg!(debug_assertions) {
+        return bench::run(&bench::Options::parse(arguments)?);
+    }
+    release::run(
+        "bench",
+        arguments.raw_args().map_err(|error| error.to_string())?,
+    )
 }
 
 /// The number after an option.

@@ -44,7 +44,7 @@ pub const FOR_TESTS: &[Package] = &[
 ];
 
 /// What `cargo xtask bench` needs.
-#[allow(dead_code, reason = "used by the benchmarks, which are a feature")]
+#[cfg(feature = "bench")]
 pub const FOR_BENCHMARKS: &[Package] = &[Package {
     name: "bubblewrap",
     file: "/usr/bin/bwrap",

@@ -13,9 +13,9 @@ const EVERYTHING: [&str; 3] = [
     "--features=spawnery-xtask/simulate,spawnery-xtask/bench",
 ];
 
-/// How many seeds the simulator runs here: enough to meet every fault, in about a minute on two
-/// cores. `cargo xtask simulate` runs more.
-const SEEDS: u64 = 200;
+/// How many seeds the simulator runs here: enough to meet every fault many times, in well below a
+/// minute on two cores. `cargo xtask simulate` runs more.
+const SEEDS: u64 = 1000;
 
 /// What was asked for.
 pub struct Options {
@@ -67,7 +67,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     }
     if !options.fast && options.seeds > 0 {
         stages.run("simulator", || {
-            crate::simulate::run_in_release(options.seeds)
+            crate::release::run("simulate", [format!("--seeds={}", options.seeds)])
         })?;
     }
     stages.run("examples in documentation", || {
