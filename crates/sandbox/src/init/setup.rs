@@ -44,7 +44,7 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(), StepError> {
     for file in &plan.join_files {
         rustix::io::write(file, b"0").at("join the control group")?;
     }
-    sys::unshare(libc::CLONE_NEWCGROUP).at("unshare the cgroup namespace")?;
+    sys::unshare(namespaces(plan.own_network)).at("make the namespaces")?;
     let sources = Sources::open(plan)?;
     if plan.rootfs.rootful {
         sys::set_ids(0, 0, true).at("become the root of the sandbox")?;
@@ -53,6 +53,7 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(), StepError> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .at("bind the sandbox to the launcher")?;
     rustix::process::fchdir(&sources.layer).at("enter the private layer")?;
+    make_layer(plan.rootfs.rootful).at("make the private layer")?;
     make_root(plan.rootfs, &sources)?;
     rustix::process::chdir("root").at("enter the new root")?;
     mount_contents(plan.rootfs, &sources)?;
@@ -64,6 +65,29 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(), StepError> {
     as_user(plan.rootfs.rootful, || write_own_files("sandbox"))?;
     warm_up();
     restrict_init()
+}
+
+/// The namespaces besides those of users and processes. That of control groups comes after
+/// the groups were joined, so that its root is there.
+fn namespaces(own_network: bool) -> i32 {
+    let network = if own_network { libc::CLONE_NEWNET } else { 0 };
+    libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP | network
+}
+
+/// The folders of the overlays, in the private layer, which is the current folder. What the
+/// workload sees as the top of a file system belongs to its user.
+fn make_layer(rootful: bool) -> io::Result<()> {
+    let user = rootful.then_some(USER_ID);
+    for (name, owner) in [
+        ("upper", user),
+        ("work", None),
+        ("usr-upper", user),
+        ("usr-work", None),
+        ("root", None),
+    ] {
+        rootfs::make_dir(Path::new(name), 0o755, owner)?;
+    }
+    Ok(())
 }
 
 /// Blocks until the launcher has written the id maps.

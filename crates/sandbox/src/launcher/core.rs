@@ -13,7 +13,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use super::connection::Connection;
 use super::sandbox::{Asker, Sandbox, Workshop, kill, reap};
 use super::watch;
-use crate::cgroup::Controller;
+use crate::cgroup::{Controller, Group};
 use crate::limits::{MEMORY_POLL_MS, OUTPUT_BYTES_PER_TURN};
 use crate::protocol::Reply;
 
@@ -52,6 +52,8 @@ pub(super) struct Launcher {
     /// Output that subscribers have not been told of.
     pub(super) fresh_output: BTreeSet<(u64, u32)>,
     pub(super) sweeper: Option<(u64, OwnedFd)>,
+    /// Control groups that nothing is in any more.
+    pub(super) old_groups: Vec<Group>,
     /// When to empty the trash.
     pub(super) sweep_at: Option<Instant>,
     pub(super) spares_configured: u32,
@@ -88,6 +90,7 @@ impl Launcher {
             next_token: 1,
             fresh_output: BTreeSet::new(),
             sweeper: None,
+            old_groups: Vec::new(),
             sweep_at: Some(Instant::now()),
             spares_configured,
             spares_wanted: spares_configured,

@@ -196,14 +196,8 @@ impl Workshop {
         let family = AddressFamily::UNIX;
         let pair = socketpair(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = at("make a socket pair", pair)?;
-        let mut namespaces = libc::CLONE_NEWUSER
-            | libc::CLONE_NEWNS
-            | libc::CLONE_NEWPID
-            | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUTS;
-        if own_network {
-            namespaces |= libc::CLONE_NEWNET;
-        }
+        // The init makes the others, which takes a while, beside this process.
+        let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
         let unified = at("open the control group", group.unified().transpose())?;
         let mut join_files = at("open the control group", group.join_files(false))?;
         let mut cloned = sys::clone_process(namespaces, unified.as_ref().map(AsRawFd::as_raw_fd));
@@ -258,26 +252,14 @@ impl Workshop {
     }
 }
 
-/// The folder of a sandbox. Only `layer` is open to the sandbox's ids.
+/// The folder of a sandbox. Only `layer` is open to the sandbox's ids; the init fills it.
 fn make_dirs(dir: &Path, rootful: bool) -> io::Result<()> {
     rootfs::make_dir(dir, 0o700, None)?;
     // Filled at the start; a file that is there already is quicker than a new one.
     fs::write(dir.join("meta"), b"")?;
     rootfs::make_dir(&dir.join("log"), 0o700, None)?;
     rootfs::make_dir(&dir.join("log/0"), 0o700, None)?;
-    let layer = dir.join("layer");
-    let (root, user) = (rootful.then_some(HOST_ID_BASE), rootfs::host_user(rootful));
-    rootfs::make_dir(&layer, 0o700, root)?;
-    for (name, owner) in [
-        ("upper", user),
-        ("work", root),
-        ("usr-upper", user),
-        ("usr-work", root),
-        ("root", root),
-    ] {
-        rootfs::make_dir(&layer.join(name), 0o755, owner)?;
-    }
-    Ok(())
+    rootfs::make_dir(&dir.join("layer"), 0o700, rootful.then_some(HOST_ID_BASE))
 }
 
 /// Kills an init, and with it everything in its PID namespace.

@@ -289,7 +289,7 @@ impl Launcher {
             );
         }
         if let Some(group) = sandbox.group {
-            group.remove();
+            self.discard_group(group);
         }
         match sandbox.instance {
             Some(instance) => {

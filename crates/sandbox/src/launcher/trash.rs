@@ -10,6 +10,7 @@ use rustix::event::epoll;
 use super::core::{Launcher, Source, epoll_add, now_ms};
 use super::sandbox::reap;
 use super::store;
+use crate::cgroup::Group;
 use crate::sys;
 
 /// Folder of what is being deleted.
@@ -26,6 +27,12 @@ impl Launcher {
         }
     }
 
+    /// Leaves the control groups of an ended sandbox to be removed.
+    pub(super) fn discard_group(&mut self, group: Group) {
+        self.old_groups.push(group);
+        self.sweep_at.get_or_insert(Instant::now() + SWEEP_AFTER);
+    }
+
     /// Empties the trash in a process of its own, because that can take long.
     pub(super) fn sweep(&mut self) {
         let trash: Vec<PathBuf> = fs::read_dir(TRASH_DIR)
@@ -34,15 +41,17 @@ impl Launcher {
             .flatten()
             .map(|it| it.path())
             .collect();
-        if trash.is_empty() {
+        if trash.is_empty() && self.old_groups.is_empty() {
             return;
         }
+        let groups = std::mem::take(&mut self.old_groups);
         match sys::clone_process(0, None) {
             Ok(sys::Cloned::Child) => {
                 sys::close_except(&[]);
                 sys::reset_signals();
                 // What runs comes first; without the right to this, it goes on as it is.
                 let _ = rustix::process::setpriority_process(None, 19);
+                groups.iter().for_each(Group::remove);
                 for dir in trash {
                     let _ = store::remove(&dir);
                 }
@@ -55,7 +64,7 @@ impl Launcher {
                 self.sweeper = Some((token, pidfd));
             }
             // It is tried again with the next piece of trash, or by the next launcher.
-            Err(_) => {}
+            Err(_) => self.old_groups = groups,
         }
     }
 
