@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use crate::connect::Connect;
 use crate::driver::{Driver, INPUTS_WAITING_MAX, Input};
-use crate::identity::{IdentityError, SavedIdentity};
+use crate::identity::{self, IdentityError, SavedIdentity};
 use crate::machine::{self, MachineError};
 use crate::streams::Streams;
 use crate::uplink::{self, GreetError, Uplink};
@@ -120,8 +120,8 @@ pub enum AgentError {
 }
 
 impl Agent {
-    /// Starts the launcher if none runs, joins the cluster if the machine has not yet, for which
-    /// the secret of a join token is needed, and begins to do what the controller says.
+    /// Joins the cluster if the machine has not yet, for which the secret of a join token is
+    /// needed, starts the launcher if none runs, and begins to do what the controller says.
     ///
     /// A controller that cannot be reached is an error only for a machine that has to join.
     pub async fn start(
@@ -140,11 +140,11 @@ impl Agent {
             data: config.data_dir.join(LAUNCHER_FOLDER),
             program: config.launcher_exe.clone(),
         };
-        let (runtime, events) = ProcessRuntime::connect(launcher).await?;
         let identity = match SavedIdentity::load(&config.data_dir)? {
             Some(identity) => identity,
             None => join(&config, &*connector, join_secret).await?,
         };
+        let (runtime, events) = ProcessRuntime::connect(launcher).await?;
 
         let clock = Clock::new();
         let introduction = Introduction {
@@ -152,7 +152,7 @@ impl Agent {
             labels,
             capacity,
             version: config.version,
-            incarnation: clock.now().0,
+            incarnation: identity::next_incarnation(&config.data_dir, clock.now().0)?,
         };
         let mut node = Node::new(identity.node, introduction);
         let found = runtime.found().await?;

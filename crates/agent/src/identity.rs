@@ -10,7 +10,13 @@ use std::path::{Path, PathBuf};
 /// Name of the file in the data folder.
 const FILE_NAME: &str = "node.json";
 
-/// Bytes that the file may have: far more than it needs.
+/// Name of the file with the incarnation of the last agent process.
+const INCARNATION_FILE_NAME: &str = "incarnation";
+
+/// The least distance of two incarnations: one process sees a handful of changes of an instance.
+const INCARNATION_STEP: u64 = 1000;
+
+/// Bytes that a file may have: far more than it needs.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// What a node keeps from when it joined. Has no `Debug`, because it holds a secret.
@@ -87,6 +93,32 @@ impl SavedIdentity {
     }
 }
 
+/// The incarnation of this agent process: `now_ms`, but higher than those before it even if the
+/// machine's clock was set back, by more than the number of changes that one process sees of one
+/// instance.
+pub(crate) fn next_incarnation(data: &Path, now_ms: u64) -> Result<u64, IdentityError> {
+    let path = data.join(INCARNATION_FILE_NAME);
+    let last = match read(&path) {
+        // One that is damaged is no worse than none.
+        Ok(text) => String::from_utf8_lossy(&text).trim().parse().unwrap_or(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => {
+            return Err(IdentityError::Io {
+                step: "read",
+                path,
+                error,
+            });
+        }
+    };
+    let next = now_ms.max(u64::saturating_add(last, INCARNATION_STEP));
+    write(data, &path, next.to_string().as_bytes()).map_err(|error| IdentityError::Io {
+        step: "write",
+        path,
+        error,
+    })?;
+    Ok(next)
+}
+
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     io::Read::read_to_end(
@@ -97,7 +129,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 fn write(data: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
-    let temporary = path.with_extension("json.new");
+    let temporary = path.with_extension("new");
     let mut options = File::options();
     let mut file = options
         .write(true)
@@ -140,6 +172,18 @@ mod tests {
             .expect("it is there")
             .permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn incarnations_grow_even_when_the_clock_does_not() {
+        let data = tempfile::tempdir().expect("a temporary folder");
+        let next = |now| next_incarnation(data.path(), now).expect("written");
+        assert_eq!(next(5_000), 5_000);
+        assert_eq!(next(5_001), 6_000);
+        assert_eq!(next(9_000), 9_000);
+        assert_eq!(next(1), 10_000);
+        fs::write(data.path().join(INCARNATION_FILE_NAME), "rubbish").expect("written");
+        assert_eq!(next(7_000), 7_000);
     }
 
     #[test]

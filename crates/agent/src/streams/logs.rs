@@ -141,7 +141,12 @@ impl Source {
         let _permit = self.streams.log_reads.acquire().await;
         let files = self.log.files.clone();
         let done = tokio::task::spawn_blocking(move || read(files)).await;
-        done.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+        done.unwrap_or_else(|error| {
+            Err(LogError::Io {
+                dir: std::path::PathBuf::new(),
+                error: std::io::Error::other(error),
+            })
+        })
     }
 }
 
