@@ -8,7 +8,7 @@ use crate::machine::{self, MachineError};
 use crate::streams::Streams;
 use crate::uplink::{self, GreetError, Uplink};
 use spawnery_model::{Capacity, Introduction, Name, NodeId, limits};
-use spawnery_node::Node;
+use spawnery_node::{Found, Node};
 use spawnery_runtime::{ConnectError, Launcher, OperationError, ProcessRuntime, Runtime};
 use spawnery_wire::link::Identity;
 use std::collections::BTreeMap;
@@ -156,13 +156,22 @@ impl Agent {
         };
         let mut node = Node::new(identity.node, introduction);
         let found = runtime.found().await?;
+        let is_starting = |found: &&Found| found.pid.is_none() && found.exit.is_none();
+        let starting: Vec<_> = found
+            .iter()
+            .filter(is_starting)
+            .map(|it| it.instance)
+            .collect();
         node.handle(spawnery_node::Input::Found(found), clock.now());
 
         let id = identity.node;
         let runtime = Arc::new(runtime);
         let (inputs, inputs_out) = mpsc::channel::<Input>(INPUTS_WAITING_MAX);
         let (begun, begun_out) = watch::channel(());
-        let driver = Driver::new(node, clock, runtime.clone(), inputs.clone(), begun);
+        let mut driver = Driver::new(node, clock, runtime.clone(), inputs.clone(), begun);
+        starting
+            .into_iter()
+            .for_each(|instance| driver.resume(instance));
         let streams = Streams::new(runtime.clone(), begun_out);
         let uplink = Uplink::new(connector, identity, inputs, streams);
         Ok(Agent {

@@ -141,20 +141,16 @@ impl Driver {
             let _permit = starts.acquire().await;
             let start = runtime.start(instance, &order);
             begun.send_replace(());
-            let input = match start.await {
-                Ok(Started { pid }) => NodeInput::Started { instance, pid },
-                Err(StartError { message }) => {
-                    tracing::warn!(%instance, workload = %order.workload, message, "cannot start");
-                    let failure = Some(message);
-                    let exit = Exit {
-                        failure,
-                        at: clock.now(),
-                        ..Exit::default()
-                    };
-                    NodeInput::Ended { instance, exit }
-                }
-            };
-            tell(&inputs, input).await;
+            tell(&inputs, started(instance, start.await, clock)).await;
+        });
+    }
+
+    /// Waits for the start of an instance that an agent before this one began with.
+    pub(crate) fn resume(&mut self, instance: InstanceId) {
+        let (runtime, inputs, clock) = (self.runtime.clone(), self.inputs.clone(), self.clock);
+        self.work.spawn(async move {
+            let result = runtime.resume(instance).await;
+            tell(&inputs, started(instance, result, clock)).await;
         });
     }
 
@@ -218,6 +214,22 @@ impl Driver {
         };
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was not sent");
+        }
+    }
+}
+
+fn started(instance: InstanceId, result: Result<Started, StartError>, clock: Clock) -> NodeInput {
+    match result {
+        Ok(Started { pid }) => NodeInput::Started { instance, pid },
+        Err(StartError { message }) => {
+            tracing::warn!(%instance, message, "cannot start");
+            let failure = Some(message);
+            let exit = Exit {
+                failure,
+                at: clock.now(),
+                ..Exit::default()
+            };
+            NodeInput::Ended { instance, exit }
         }
     }
 }

@@ -29,6 +29,9 @@ pub trait Runtime: Send + Sync {
         order: &'a StartOrder,
     ) -> Pending<'a, Result<Started, StartError>>;
 
+    /// Waits for the start of an instance that was found being started.
+    fn resume(&self, instance: InstanceId) -> Pending<'_, Result<Started, StartError>>;
+
     /// Starts a further process in an instance and gives its number.
     fn exec(
         &self,

@@ -184,3 +184,25 @@ async fn the_launcher_is_shut_down_only_when_nothing_runs() {
     let (runtime, _events) = data.connect().await;
     assert_eq!(runtime.found().await.expect("a list").len(), 1);
 }
+
+#[tokio::test]
+async fn a_start_whose_agent_died_is_followed_by_the_next_agent() {
+    let data = Data::new();
+    let (runtime, events) = data.connect().await;
+    // The request is sent, and nobody waits for its answer.
+    let order = order(&["sleep", "1000"]);
+    let listed = async { while runtime.found().await.expect("a list").is_empty() {} };
+    tokio::select! {
+        biased;
+        () = listed => {}
+        started = runtime.start(instance(1), &order) => drop(started),
+    }
+    drop((runtime, events));
+
+    let (runtime, _events) = data.connect().await;
+    assert_ne!(runtime.resume(instance(1)).await.expect("it starts").pid, 0);
+    assert!(
+        runtime.resume(instance(2)).await.is_err(),
+        "nobody began with it"
+    );
+}

@@ -31,13 +31,9 @@ pub(super) struct Surroundings {
 enum Life {
     /// Its start was asked for, and the answer is not here.
     Starting,
-    Running {
-        pid: u32,
-    },
+    Running,
     /// Its start failed.
-    Failed {
-        message: String,
-    },
+    Failed,
     Ended,
 }
 
@@ -46,12 +42,6 @@ enum Process {
     Running(Option<watch::Sender<LogProgress>>),
     /// `last_output` is left out: it is in the log.
     Ended(Box<Exit>),
-}
-
-/// What became of a start.
-pub(super) enum StartOutcome {
-    Started { pid: u32 },
-    Failed { message: String },
 }
 
 impl Process {
@@ -113,35 +103,22 @@ impl Index {
         true
     }
 
-    /// What became of a start, if that is known.
-    pub(super) fn outcome(&self, instance: InstanceId) -> Option<StartOutcome> {
-        match &self.instances.get(&instance)?.life {
-            Life::Starting => None,
-            Life::Running { pid } => Some(StartOutcome::Started { pid: *pid }),
-            Life::Failed { message } => Some(StartOutcome::Failed {
-                message: message.clone(),
-            }),
-            Life::Ended => Some(StartOutcome::Started { pid: 0 }),
-        }
-    }
-
-    pub(super) fn started(&mut self, instance: InstanceId, pid: u32) {
+    pub(super) fn started(&mut self, instance: InstanceId) {
         if let Some(known) = self.instances.get_mut(&instance)
             && matches!(known.life, Life::Starting)
         {
-            known.life = Life::Running { pid };
+            known.life = Life::Running;
         }
     }
 
     pub(super) fn failed(&mut self, instance: InstanceId, message: &str) {
         if let Some(known) = self.instances.get_mut(&instance) {
-            let message = message.to_owned();
-            let failure = Some(message.clone());
+            let failure = Some(message.to_owned());
             known.end_processes(&Exit {
                 failure,
                 ..Exit::default()
             });
-            known.life = Life::Failed { message };
+            known.life = Life::Failed;
         }
     }
 
@@ -257,7 +234,7 @@ impl Index {
                 .get_mut(&instance)
                 .expect("its key was just read");
             let exit = spec::lost();
-            if matches!(known.life, Life::Running { .. }) && known.end(&exit) {
+            if matches!(known.life, Life::Running) && known.end(&exit) {
                 ended.push((instance, exit));
             }
         }
@@ -270,8 +247,8 @@ impl Index {
             .get_mut(&instance)
             .ok_or(OperationError::Unknown)?;
         match known.life {
-            Life::Starting | Life::Running { .. } => Ok(known),
-            Life::Failed { .. } | Life::Ended => Err(OperationError::NotRunning),
+            Life::Starting | Life::Running => Ok(known),
+            Life::Failed | Life::Ended => Err(OperationError::NotRunning),
         }
     }
 }
@@ -290,7 +267,7 @@ impl Instance {
 
     /// Whether this changed anything.
     fn end(&mut self, exit: &Exit) -> bool {
-        if matches!(self.life, Life::Ended | Life::Failed { .. }) {
+        if matches!(self.life, Life::Ended | Life::Failed) {
             return false;
         }
         self.life = Life::Ended;
@@ -324,15 +301,15 @@ impl Instance {
             }
         }
         match &info.state {
-            InstanceState::Running { pid, .. } => {
-                self.life = Life::Running { pid: *pid };
+            // 0: it is still being started.
+            InstanceState::Running { pid: 0, .. } => None,
+            InstanceState::Running { .. } => {
+                self.life = Life::Running;
                 None
             }
-            InstanceState::Failed { step, reason } => {
-                let message = spec::start_failure(step, reason);
-                let exit = spec::state_exit(&info.state)?;
-                self.end_processes(&exit);
-                self.life = Life::Failed { message };
+            InstanceState::Failed { .. } => {
+                self.end_processes(&spec::state_exit(&info.state)?);
+                self.life = Life::Failed;
                 None
             }
             state => {

@@ -12,8 +12,8 @@ use crate::runtime::{
     StdinTaken, Usage,
 };
 use connection::{Answer, Call};
-use index::{Index, StartOutcome};
-use spawnery_model::{InstanceId, StartOrder, Stop};
+use index::Index;
+use spawnery_model::{Exit, InstanceId, StartOrder, Stop};
 use spawnery_node::Found;
 use spawnery_sandbox::launcher::SpawnDetachedError;
 use spawnery_sandbox::limits::PROTOCOL_VERSION;
@@ -34,6 +34,12 @@ const RECONNECT_WAIT_MAX: Duration = Duration::from_secs(25);
 /// How long the launcher may take to answer: its own longest operation takes a third of it. When
 /// it is over, the launcher counts as unavailable for this request.
 const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// Time before the second look at an instance that is being started; doubled each time.
+const SETTLE_DELAY: Duration = Duration::from_millis(5);
+
+/// The longest time between two looks.
+const SETTLE_DELAY_MAX: Duration = Duration::from_millis(250);
 
 /// Where the launcher is and how one is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,7 +192,6 @@ impl ProcessRuntime {
         instance: InstanceId,
         order: &StartOrder,
     ) -> Result<Started, StartError> {
-        let failed = |message: String| Err(StartError { message });
         loop {
             let spec = spec::sandbox(instance, order);
             let request = Request::Start {
@@ -195,7 +200,7 @@ impl ProcessRuntime {
             };
             let message = match self.call(request).await {
                 Ok((Reply::Started { pid, .. }, _)) => {
-                    self.index().started(instance, pid);
+                    self.index().started(instance);
                     return Ok(Started { pid });
                 }
                 Ok((Reply::StartFailed { step, reason }, _)) => spec::start_failure(&step, &reason),
@@ -204,24 +209,74 @@ impl ProcessRuntime {
                     "the launcher has an instance with this id already".to_owned()
                 }
                 Ok((reply, _)) => format!("the launcher answers {reply:?}"),
-                Err(Interrupted { sent: true, .. }) => match self.outcome(instance).await {
-                    Some(StartOutcome::Started { pid }) => return Ok(Started { pid }),
-                    Some(StartOutcome::Failed { message }) => return failed(message),
-                    None => continue,
+                // The launcher may have heard of it.
+                Err(Interrupted { sent: true, .. }) => match self.settled(instance).await {
+                    Ok(None) => continue,
+                    Ok(Some(outcome)) => return outcome,
+                    Err(error) => error.to_string(),
                 },
                 Err(interrupted) => interrupted.reason,
             };
-            self.index().failed(instance, &message);
-            return failed(message);
+            return self.failed(instance, message);
         }
     }
 
-    /// What became of a start whose answer was lost: the next connection's list of instances
-    /// tells. Nothing, if the launcher never heard of it.
-    async fn outcome(&self, instance: InstanceId) -> Option<StartOutcome> {
-        // When it cannot be reached at all, the next call says so.
-        let _ = self.reached().await;
-        self.index().outcome(instance)
+    async fn resume_start(&self, instance: InstanceId) -> Result<Started, StartError> {
+        match self.settled(instance).await {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => self.failed(instance, "its launcher has not heard of it".to_owned()),
+            Err(error) => self.failed(instance, error.to_string()),
+        }
+    }
+
+    fn failed(&self, instance: InstanceId, message: String) -> Result<Started, StartError> {
+        self.index().failed(instance, &message);
+        Err(StartError { message })
+    }
+
+    /// What became of a start whose answer did not come here, once that is known. Nothing, if the
+    /// launcher never heard of it.
+    async fn settled(
+        &self,
+        instance: InstanceId,
+    ) -> Result<Option<Result<Started, StartError>>, OperationError> {
+        let mut delay = SETTLE_DELAY;
+        loop {
+            let found = self.list().await?;
+            let Some(found) = found.into_iter().find(|found| found.instance == instance) else {
+                return Ok(None);
+            };
+            match (found.pid, found.exit) {
+                (Some(pid), _) => {
+                    self.index().started(instance);
+                    return Ok(Some(Ok(Started { pid })));
+                }
+                (
+                    None,
+                    Some(Exit {
+                        failure: Some(message),
+                        lost: false,
+                        ..
+                    }),
+                ) => {
+                    return Ok(Some(self.failed(instance, message)));
+                }
+                // Its end is told as an event.
+                (None, Some(_)) => return Ok(Some(Ok(Started { pid: 0 }))),
+                (None, None) => {}
+            }
+            tokio::time::sleep(delay).await;
+            delay = (delay * 2).min(SETTLE_DELAY_MAX);
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<Found>, OperationError> {
+        match self.call_again(Request::List).await? {
+            (Reply::Instances { instances }, _) => {
+                Ok(instances.iter().filter_map(spec::found).collect())
+            }
+            (reply, _) => Err(refused(reply, || OperationError::Unknown)),
+        }
     }
 
     async fn exec_process(
@@ -253,10 +308,7 @@ impl ProcessRuntime {
             },
             Ok((reply, _)) => {
                 let not_found = || self.index().why_not_found(instance, None);
-                match done(reply, not_found) {
-                    Err(error) => error,
-                    Ok(()) => unexpected("Done"),
-                }
+                refused(reply, not_found)
             }
             Err(interrupted) => interrupted.into(),
         };
@@ -306,10 +358,7 @@ impl ProcessRuntime {
             ) => Err(OperationError::Failed { reason }.into()),
             (reply, _) => {
                 let not_found = || self.index().why_not_found(instance, None);
-                Err(done(reply, not_found)
-                    .err()
-                    .unwrap_or_else(|| unexpected("Done"))
-                    .into())
+                Err(refused(reply, not_found).into())
             }
         }
     }
@@ -403,17 +452,12 @@ impl Runtime for ProcessRuntime {
         })
     }
 
+    fn resume(&self, instance: InstanceId) -> Pending<'_, Result<Started, StartError>> {
+        Box::pin(self.resume_start(instance))
+    }
+
     fn found(&self) -> Pending<'_, Result<Vec<Found>, OperationError>> {
-        Box::pin(async move {
-            match self.call_again(Request::List).await? {
-                (Reply::Instances { instances }, _) => {
-                    Ok(instances.iter().filter_map(spec::found).collect())
-                }
-                (reply, _) => Err(done(reply, || OperationError::Unknown)
-                    .err()
-                    .unwrap_or_else(|| unexpected("Done"))),
-            }
-        })
+        Box::pin(self.list())
     }
 
     fn listening(
@@ -431,9 +475,9 @@ impl Runtime for ProcessRuntime {
                 (Reply::Listening { ports: open }, _) => {
                     Ok(ports.iter().map(|port| open.contains(port)).collect())
                 }
-                (reply, _) => Err(done(reply, || self.index().why_not_found(instance, None))
-                    .err()
-                    .unwrap_or_else(|| unexpected("Done"))),
+                (reply, _) => Err(refused(reply, || {
+                    self.index().why_not_found(instance, None)
+                })),
             }
         })
     }
@@ -463,9 +507,7 @@ impl Runtime for ProcessRuntime {
                 (Reply::Accepted { bytes }, _) => Ok(StdinTaken {
                     bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
                 }),
-                (reply, _) => Err(done(reply, not_found)
-                    .err()
-                    .unwrap_or_else(|| unexpected("Done"))),
+                (reply, _) => Err(refused(reply, not_found)),
             }
         })
     }
@@ -487,9 +529,9 @@ impl Runtime for ProcessRuntime {
                     cpu_us: usage.cpu_usec,
                     pids: usage.pids,
                 }),
-                (reply, _) => Err(done(reply, || self.index().why_not_found(instance, None))
-                    .err()
-                    .unwrap_or_else(|| unexpected("Done"))),
+                (reply, _) => Err(refused(reply, || {
+                    self.index().why_not_found(instance, None)
+                })),
             }
         })
     }
@@ -514,13 +556,19 @@ impl From<Interrupted> for OperationError {
 fn done(reply: Reply, not_found: impl FnOnce() -> OperationError) -> Result<(), OperationError> {
     match reply {
         Reply::Done => Ok(()),
-        Reply::NotFound => Err(not_found()),
-        Reply::Refused { reason } => Err(OperationError::Failed { reason }),
-        Reply::AlreadyExists => {
-            let reason = "the launcher has used this number already".to_owned();
-            Err(OperationError::Failed { reason })
-        }
-        reply => Err(unexpected(&format!("{reply:?}"))),
+        reply => Err(refused(reply, not_found)),
+    }
+}
+
+/// What an answer means that is not the one that was hoped for.
+fn refused(reply: Reply, not_found: impl FnOnce() -> OperationError) -> OperationError {
+    match reply {
+        Reply::NotFound => not_found(),
+        Reply::Refused { reason } => OperationError::Failed { reason },
+        Reply::AlreadyExists => OperationError::Failed {
+            reason: "the launcher has used this number already".to_owned(),
+        },
+        reply => unexpected(&format!("{reply:?}")),
     }
 }
 

@@ -76,7 +76,8 @@ pub(super) fn order(info: &InstanceInfo) -> Option<(InstanceId, StartOrder)> {
 pub(super) fn found(info: &InstanceInfo) -> Option<Found> {
     let (instance, order) = order(info)?;
     let pid = match info.state {
-        InstanceState::Running { pid, .. } => Some(pid),
+        // 0: it is still being started.
+        InstanceState::Running { pid, .. } if pid != 0 => Some(pid),
         _ => None,
     };
     Some(Found {
