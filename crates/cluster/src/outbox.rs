@@ -74,6 +74,12 @@ impl Outbox {
         }
     }
 
+    /// How many orders wait for their node to acknowledge them.
+    pub(crate) fn unacknowledged(&self) -> usize {
+        let waiting = |outbox: &NodeOutbox| outbox.unacknowledged.len() + outbox.fresh.len();
+        self.nodes.values().map(waiting).sum()
+    }
+
     /// The nodes for which something waits to be sent.
     pub(crate) fn nodes_with_fresh(&self) -> Vec<NodeId> {
         let fresh = self

@@ -174,6 +174,11 @@ impl<T> Sequencer<T> {
         self.reports_refused
     }
 
+    /// Orders that their nodes have not acknowledged yet.
+    pub fn orders_unacknowledged(&self) -> usize {
+        self.outbox.unacknowledged()
+    }
+
     /// Why nothing can be changed at the moment, if so.
     pub fn refusal(&self) -> Option<Rejection> {
         match &self.appending {

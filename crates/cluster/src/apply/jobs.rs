@@ -120,33 +120,30 @@ impl Applier<'_> {
     pub(super) fn attempt_ended(&mut self, id: RunId, instance: InstanceId) {
         let ended = &self.state.instances[&instance];
         let reason = ended.end.as_ref().expect("it has ended").reason.clone();
+        // What it ran says whether it is tried again: its job may have been changed meanwhile.
+        let workload = self.state.definition_of(ended);
+        let Kind::Job(job) = &workload.kind else {
+            unreachable!("an attempt runs a job")
+        };
+        let (attempts_max, restart) = (job.attempts_max, workload.restart.clone());
         // The job may be gone, and its runs with it.
         let Some(run) = self.state.runs.get_mut(&id) else {
             return;
         };
         run.current = None;
-        let (attempts, definition) = (run.attempts, run.definition);
+        let attempts = run.attempts;
         if reason == EndReason::Finished {
             return self.finish_run(id, true, reason.words());
         }
-        let workload = match self.state.definitions.get(&definition) {
-            Some(definition) => &definition.workload,
-            None => return self.finish_run(id, false, reason.words()),
-        };
-        let Kind::Job(job) = &workload.kind else {
-            return;
-        };
         let timed_out = reason
             == EndReason::Stopped {
                 cause: StopCause::TimedOut,
             };
         let again = match &reason {
-            EndReason::Stopped { .. } => {
-                timed_out && workload.restart.policy != RestartPolicy::Never
-            }
-            _ => restarts(workload.restart.policy, &reason),
+            EndReason::Stopped { .. } => timed_out && restart.policy != RestartPolicy::Never,
+            _ => restarts(restart.policy, &reason),
         };
-        if !again || attempts >= job.attempts_max {
+        if !again || attempts >= attempts_max {
             let tries = if attempts == 1 {
                 String::new()
             } else {
@@ -154,7 +151,7 @@ impl Applier<'_> {
             };
             return self.finish_run(id, false, format!("{}{tries}", reason.words()));
         }
-        let retry_at = self.at.plus(delay(&workload.restart, attempts, instance));
+        let retry_at = self.at.plus(delay(&restart, attempts, instance));
         self.state
             .runs
             .get_mut(&id)

@@ -2,10 +2,10 @@
 
 use super::{About, Applier, Effect};
 use crate::record::SecretHash;
-use crate::state::NodeEntry;
+use crate::state::{NodeEntry, Slot};
 use spawnery_model::{
     Capacity, EndReason, InstanceId, Introduction, Name, Node, NodeId, NodeStatus, Observed, Order,
-    Phase, StartOrder, StopCause, Want,
+    Origin, Phase, StartOrder, StopCause, Want,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -109,8 +109,14 @@ impl Applier<'_> {
             .map(|(instance, _)| instance)
             .collect();
         for instance in missing {
-            let message = "it is no longer there".to_owned();
-            self.end_instance(instance, EndReason::LostByNode { message }, None);
+            // One that was told to stop before its node heard of it has stopped, and is not lost.
+            let reason = match self.state.instances[&instance].stop_cause.clone() {
+                Some(cause) => EndReason::Stopped { cause },
+                None => EndReason::LostByNode {
+                    message: "it is no longer there".to_owned(),
+                },
+            };
+            self.end_instance(instance, reason, None);
         }
     }
 
@@ -190,7 +196,11 @@ impl Applier<'_> {
             .map(|(instance, _)| instance)
             .filter(|instance| {
                 let instance = &self.state.instances[instance];
-                instance.stop_cause.is_none() && !self.state.is_service(&instance.workload)
+                let movable = matches!(
+                    instance.origin,
+                    Origin::Replica { .. } | Origin::NodeReplica { .. }
+                );
+                instance.stop_cause.is_none() && !movable
             })
             .collect();
         for instance in told {
@@ -224,6 +234,12 @@ impl Applier<'_> {
                 .get_mut(&instance)
                 .expect("it is remembered")
                 .node = None;
+        }
+        for entry in self.state.workloads.values_mut() {
+            let place = entry.slots.get(&Slot::Node(id));
+            if place.is_some_and(|place| place.instance.is_none()) {
+                entry.slots.remove(&Slot::Node(id));
+            }
         }
         self.reconcile_all();
     }

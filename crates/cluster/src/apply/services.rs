@@ -17,7 +17,13 @@ impl Applier<'_> {
             return;
         };
         let next = slot_after(state, instance, &entry.workload.restart, at);
-        *self.slot_mut(name, slot).expect("it was just looked at") = next;
+        let gone = matches!(slot, Slot::Node(node) if !self.state.nodes.contains_key(&node));
+        let entry = self.state.workloads.get_mut(name);
+        let slots = &mut entry.expect("it was just looked at").slots;
+        match gone {
+            true => slots.remove(&slot),
+            false => slots.insert(slot, next),
+        };
         self.reconcile(name);
     }
 }

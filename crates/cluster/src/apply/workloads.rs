@@ -2,7 +2,7 @@
 
 use super::{About, Applier};
 use crate::record::AppliedWorkload;
-use crate::state::{Definition, JobState, RunOutcome, Slot, SlotState, Timer, WorkloadEntry};
+use crate::state::{Definition, JobState, RunOutcome, SlotState, Timer, WorkloadEntry};
 use spawnery_model::{Name, Phase, StopCause, Workload};
 use std::collections::BTreeMap;
 
@@ -161,10 +161,6 @@ impl Applier<'_> {
         if definition.users == 0 {
             self.state.definitions.remove(&number);
         }
-    }
-
-    pub(super) fn slot_mut(&mut self, name: &Name, slot: Slot) -> Option<&mut SlotState> {
-        self.state.workloads.get_mut(name)?.slots.get_mut(&slot)
     }
 
     pub(super) fn outcome(&self, succeeded: bool, reason: String) -> RunOutcome {
