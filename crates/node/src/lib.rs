@@ -179,6 +179,11 @@ impl Node {
         self.introduced
     }
 
+    /// Instances of which the controller has not confirmed the last observation.
+    pub fn observations_unconfirmed(&self) -> usize {
+        self.instances.values().filter(|held| held.dirty).count()
+    }
+
     /// Messages of the controller that were refused because they were older than what is known.
     pub fn refused(&self) -> u64 {
         self.refused
