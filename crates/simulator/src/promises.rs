@@ -9,9 +9,11 @@ mod replies;
 use crate::coverage::{self, Coverage};
 use jobs::JobModels;
 use replies::Answers;
+use spawnery_cluster::state::Slot;
 use spawnery_cluster::{Change, Event, Record, State, apply};
 use spawnery_model::{
-    Capacity, InstanceId, NodeId, Observed, Orders, Phase, Report, StartOrder, limits,
+    Capacity, EndReason, InstanceId, NodeId, Observed, Orders, Phase, Report, StartOrder,
+    StopCause, limits,
 };
 use std::collections::BTreeMap;
 
@@ -20,6 +22,15 @@ use std::collections::BTreeMap;
 pub(crate) struct Broken {
     pub(crate) promise: &'static str,
     pub(crate) message: String,
+}
+
+/// Something that people do because of a record.
+#[derive(Debug)]
+pub(crate) enum Consequence {
+    /// They wipe a machine whose node was removed.
+    NodeRemoved(NodeId),
+    /// They restart a machine whose node was told to stop.
+    NodeStopping(NodeId),
 }
 
 pub(crate) fn broken<T>(promise: &'static str, message: String) -> Result<T, Broken> {
@@ -38,6 +49,17 @@ pub(crate) use ensure;
 /// Orders in one message: what a node's instances and its forgotten ones can need in the worst
 /// case of these simulations.
 const ORDERS_PER_MESSAGE_MAX: usize = 10_000;
+
+/// Whether an end is told as it was: what was told to stop has stopped for that cause, unless its
+/// node was lost with it, and nothing else has.
+fn says_why(reason: &EndReason, told: Option<&StopCause>) -> bool {
+    let stopped = match reason {
+        EndReason::Stopped { cause } => Some(cause),
+        EndReason::NodeLost => return true,
+        _ => None,
+    };
+    !reason.words().is_empty() && stopped == told
+}
 
 /// What is known to be true, and must stay so.
 #[derive(Debug, Default)]
@@ -74,7 +96,12 @@ struct ReportLogged {
 
 impl Promises {
     /// Takes in records that have just become durable.
-    pub(crate) fn records(&mut self, first: u64, records: &[Vec<u8>]) -> Result<(), Broken> {
+    pub(crate) fn records(
+        &mut self,
+        first: u64,
+        records: &[Vec<u8>],
+    ) -> Result<Vec<Consequence>, Broken> {
+        let mut consequences = Vec::new();
         for (place, bytes) in records.iter().enumerate() {
             let record: Record = match minicbor::decode(bytes) {
                 Ok(record) => record,
@@ -87,12 +114,21 @@ impl Promises {
                 self.durable.position()
             );
             self.record(&record)?;
+            match record.change {
+                Change::NodeRemoved { node, .. } => {
+                    consequences.push(Consequence::NodeRemoved(node));
+                }
+                Change::NodeStopping { node } => {
+                    consequences.push(Consequence::NodeStopping(node));
+                }
+                _ => {}
+            }
         }
         self.batches += 1;
         if self.batches.is_multiple_of(self.check_every.max(1)) {
             self.check_state()?;
         }
-        Ok(())
+        Ok(consequences)
     }
 
     fn record(&mut self, record: &Record) -> Result<(), Broken> {
@@ -187,8 +223,8 @@ impl Promises {
             if let Some(end) = &instance.end {
                 self.coverage.count(coverage::end(&end.reason));
                 ensure!(
-                    !end.reason.words().is_empty(),
-                    "every ended instance has a reason",
+                    says_why(&end.reason, instance.stop_cause.as_ref()),
+                    "every ended instance has its reason",
                     "{instance:?}"
                 );
             }
@@ -202,12 +238,26 @@ impl Promises {
             "{} instances, at most {kept_max}",
             self.durable.instances().count()
         );
+        let known = |slot: &Slot| match slot {
+            Slot::Node(node) => self.durable.node(*node).is_some(),
+            Slot::Index(_) => true,
+        };
+        for entry in self.durable.workloads() {
+            let name = &entry.workload.name;
+            let mut gone = entry.slots.iter().filter(|(slot, _)| !known(slot));
+            ensure!(
+                gone.all(|(_, slot)| slot.instance.is_some()),
+                "what is remembered is bounded",
+                "{name} has empty places for nodes that are gone"
+            );
+        }
         Ok(())
     }
 
     /// The state of the sequencer, when all that it holds is durable.
     pub(crate) fn live_state(&mut self, live: &State) -> Result<(), Broken> {
-        if live.position() != self.durable.position() {
+        let every = self.check_every.max(1);
+        if live.position() != self.durable.position() || !self.batches.is_multiple_of(every) {
             return Ok(());
         }
         ensure!(

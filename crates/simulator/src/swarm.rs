@@ -283,6 +283,7 @@ impl Swarm {
             stuck_stop: 20,
         };
         swarm.append_ms_max = 5;
+        swarm.snapshots = 1;
         swarm
     }
 }

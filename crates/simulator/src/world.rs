@@ -17,7 +17,7 @@ use crate::requests::Request;
 use crate::storage::Storage;
 use crate::swarm::{Fault, Swarm};
 use crate::trace::Trace;
-use spawnery_model::{InstanceId, Orders};
+use spawnery_model::{Bytes, Capacity, CpuMillis, InstanceId, Orders};
 
 /// How long after the faults everything may take to be as it should be. The longest way there is
 /// a lease that runs out twice, and a service of several replicas that are replaced one by one.
@@ -28,6 +28,12 @@ const CONVERGENCE_CHECK_MS: u64 = 500;
 
 /// Things that may happen in one millisecond. More mean that somebody goes round in circles.
 const STEPS_PER_MS_MAX: u64 = 200_000;
+
+/// What a machine of a large cluster has.
+const LARGE_MACHINE: Capacity = Capacity {
+    memory: Bytes::mib(16 << 10),
+    cpu: CpuMillis(16_000),
+};
 
 /// Something that happens.
 #[derive(Debug)]
@@ -70,6 +76,10 @@ pub(crate) enum Happening {
         machine: usize,
         serial: u64,
     },
+    PartitionNoticed {
+        machine: usize,
+        serial: u64,
+    },
     Probed {
         machine: usize,
         generation: u64,
@@ -102,6 +112,7 @@ pub(crate) enum Happening {
     Fault(Fault, u64),
     Heal,
     CheckConvergence,
+    CheckPeace,
 }
 
 /// A whole cluster, its users and its troubles.
@@ -124,6 +135,8 @@ pub(crate) struct World {
     healed_at: Option<u64>,
     /// What was still missing when it was last looked.
     missing: String,
+    /// How many introductions and losses there were when everything had converged.
+    introductions_then: Option<u64>,
     converged: bool,
     broken: Option<Broken>,
     /// Whether the world ends when the faults do, without waiting for convergence.
@@ -185,6 +198,7 @@ impl World {
             promises: Promises::default(),
             healed_at: None,
             missing: String::new(),
+            introductions_then: None,
             converged: false,
             broken: None,
             scale: false,
@@ -232,6 +246,9 @@ impl World {
             self.after(delay, Happening::Fault(fault, mean_ms));
         }
         if self.scale {
+            for machine in &mut self.machines {
+                machine.capacity = LARGE_MACHINE;
+            }
             self.apply_many();
         }
         self.after(50, Happening::Wish);
@@ -266,6 +283,11 @@ impl World {
                 generation,
             } => self.link_tried(machine, generation),
             Happening::LinkLost { machine, serial } => self.link_lost(machine, serial),
+            Happening::PartitionNoticed { machine, serial } => {
+                if self.machines[machine].link.is_blocked(self.now) {
+                    self.link_lost(machine, serial);
+                }
+            }
             Happening::Probed {
                 machine,
                 generation,
@@ -288,6 +310,7 @@ impl World {
             Happening::Fault(fault, mean_ms) => self.fault(fault, mean_ms),
             Happening::Heal => self.heal(),
             Happening::CheckConvergence => self.check_convergence(),
+            Happening::CheckPeace => self.check_peace(),
         }
     }
 

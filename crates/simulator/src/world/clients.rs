@@ -8,7 +8,7 @@ use crate::options::Sabotage;
 use crate::requests::{Request, word};
 use crate::swarm::Wish;
 use spawnery_cluster::{Command, IdempotencyKey, Ids, Rejection, Reply, SecretHash};
-use spawnery_model::{DurationMs, Name, limits};
+use spawnery_model::{Bytes, CpuMillis, DurationMs, Kind, Name, Replicas, Schedule, limits};
 
 /// How long a client waits for an answer before it asks again.
 const ANSWER_MS_MAX: u64 = 3000;
@@ -268,14 +268,25 @@ impl World {
                 _ => ("template", generate::template(&mut self.random)),
             };
             workload.name = generate::numbered(kind, number);
-            workload.process.memory = spawnery_model::Bytes::mib(64);
-            workload.process.cpu_reserved = spawnery_model::CpuMillis(50);
+            workload.process.memory = Bytes::mib(64);
+            workload.process.cpu_reserved = CpuMillis(50);
             workload.constraints.clear();
-            if let spawnery_model::Kind::Job(job) = &mut workload.kind {
-                job.schedule = Some(spawnery_model::Schedule {
-                    cron: format!("{} * * * * *", number % 60),
-                    time_zone: "UTC".to_owned(),
-                });
+            match &mut workload.kind {
+                Kind::Service(service) => {
+                    // Most run somewhere, two run everywhere.
+                    service.replicas = match number {
+                        0 | 10 => Replicas::EveryNode,
+                        _ => Replicas::Count(self.random.between(1, 3) as u32),
+                    };
+                    workload.process.run.truncate(1);
+                }
+                Kind::Job(job) => {
+                    job.schedule = Some(Schedule {
+                        cron: format!("{} * * * * *", number % 60),
+                        time_zone: "UTC".to_owned(),
+                    });
+                }
+                Kind::Session(_) => {}
             }
             workloads.push(workload);
         }

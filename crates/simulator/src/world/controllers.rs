@@ -4,7 +4,7 @@ use super::{Happening, World, trace};
 use crate::controller::{Inbound, Process, Ticket};
 use crate::coverage;
 use crate::options::Sabotage;
-use crate::promises::broken;
+use crate::promises::{Consequence, broken};
 use spawnery_cluster::{Command, Input, Output, Sequencer};
 use spawnery_model::{NodeId, Orders, Report};
 use std::collections::VecDeque;
@@ -165,19 +165,16 @@ impl World {
 
     /// Checks what became durable, and lets the machines live with it.
     fn take_in_durable(&mut self, first: u64, records: &[Vec<u8>]) {
-        let nodes_before: Vec<NodeId> = self.promises.durable.nodes().map(|n| n.node.id).collect();
-        let result = self.promises.records(first, records);
-        self.check(result);
-        for node in nodes_before {
-            match self.promises.durable.node(node) {
-                None => self.machine_is_wiped(node),
-                Some(entry) => {
-                    let stopping = entry.node.status == spawnery_model::NodeStatus::Stopping;
-                    if stopping {
-                        self.machine_will_restart(node);
+        match self.promises.records(first, records) {
+            Ok(consequences) => {
+                for consequence in consequences {
+                    match consequence {
+                        Consequence::NodeRemoved(node) => self.machine_is_wiped(node),
+                        Consequence::NodeStopping(node) => self.machine_will_restart(node),
                     }
                 }
             }
+            Err(error) => self.check(Err(error)),
         }
     }
 

@@ -5,7 +5,8 @@ use crate::promises::broken;
 use spawnery_cluster::State;
 use spawnery_cluster::state::{Slot, WorkloadEntry};
 use spawnery_model::{
-    Capacity, Instance, Kind, NodeStatus, Origin, Phase, Replicas, StopCause, Timestamp, Workload,
+    Capacity, DurationMs, Instance, Kind, NodeStatus, Origin, Phase, Replicas, StopCause,
+    Timestamp, Workload,
 };
 use spawnery_placement::{NODE_LABEL, Pool, Request, choose};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +14,12 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How old a run of a job may be at most once everything has healed: all its attempts, each as
 /// long as work takes here, with the delays between them.
 const RUN_MS_MAX: u64 = 150_000;
+
+/// How long nothing may happen to any node after that: longer than a lease.
+const PEACE_MS: u64 = 20_000;
+
+/// How long it takes at most until an end is known once everything has healed.
+const STOP_NOTICED_MS_MAX: DurationMs = DurationMs(10_000);
 
 /// What is still missing, in words.
 type Missing = Result<(), String>;
@@ -25,7 +32,8 @@ impl World {
         match self.settled() {
             Ok(()) => {
                 trace!(self, "converged");
-                self.converged = true;
+                self.introductions_then = Some(self.introductions());
+                self.after(PEACE_MS, Happening::CheckPeace);
             }
             Err(missing) => {
                 self.missing = missing;
@@ -36,6 +44,22 @@ impl World {
                 self.after(CONVERGENCE_CHECK_MS, Happening::CheckConvergence);
             }
         }
+    }
+
+    /// Once everything has converged, nobody has a reason to introduce itself or to be lost.
+    pub(super) fn check_peace(&mut self) {
+        let (then, now) = (self.introductions_then, self.introductions());
+        if then != Some(now) {
+            let what = format!("{then:?} introductions and losses became {now}");
+            return self.check(broken("what has converged stays so", what));
+        }
+        trace!(self, "peace");
+        self.converged = true;
+    }
+
+    fn introductions(&self) -> u64 {
+        let coverage = &self.promises.coverage;
+        coverage.of("record: node introduced") + coverage.of("record: node lost")
     }
 
     fn settled(&self) -> Missing {
@@ -63,16 +87,30 @@ impl World {
                 service_settled(state, entry, service.replicas)?;
             }
         }
+        for run in state.runs().filter(|run| run.outcome.is_none()) {
+            let waits = run.current.and_then(|id| state.instance(id));
+            let waits = waits.is_some_and(|attempt| attempt.phase == Phase::Pending);
+            if !waits && now.since(run.created_at).0 > RUN_MS_MAX {
+                return Err(format!("run {} of {} does not end", run.id, run.job));
+            }
+        }
         let pool = pool_of(state);
         for instance in state.instances() {
             self.instance_settled(state, &pool, instance, now)?;
         }
-        self.machines_settled(state)
+        self.machines_settled(state)?;
+        match process.sequencer.orders_unacknowledged() {
+            0 => Ok(()),
+            count => Err(format!("{count} orders are not acknowledged")),
+        }
     }
 
     fn nodes_settled(&self, state: &State) -> Missing {
         for machine in self.machines.iter().filter(|machine| !machine.destroyed) {
             let name = &machine.name;
+            if machine.restarts_soon {
+                return Err(format!("{name} is about to be restarted"));
+            }
             let Some(node) = machine.node else {
                 return Err(format!("{name} has not joined"));
             };
@@ -117,9 +155,17 @@ impl World {
             };
         }
         // What ends by itself comes and goes, and never settles.
-        let ends = comes_to_an_end(state.definition_of(instance));
-        if ends || instance.stop_cause == Some(StopCause::DurationReached) {
+        let told = instance.stop_cause.is_some();
+        if comes_to_an_end(state.definition_of(instance)) && !told {
             return Ok(());
+        }
+        if instance.stop_cause == Some(StopCause::DurationReached) && self.stops_soon(instance) {
+            return Ok(());
+        }
+        let node = instance.node.and_then(|node| state.node(node));
+        let session = matches!(instance.origin, Origin::Session { .. });
+        if session && node.is_some_and(|node| node.node.draining) {
+            return Err(format!("{id} stays on a drained node"));
         }
         if instance.phase != Phase::Ready {
             return Err(format!("{id} is {}", instance.phase.word()));
@@ -130,6 +176,21 @@ impl World {
             return Err(format!("{id} is ready, but its process is another or none"));
         }
         Ok(())
+    }
+
+    /// Whether an instance that lived as long as it may was told so lately.
+    fn stops_soon(&self, instance: &Instance) -> bool {
+        let Some(process) = &self.controller.process else {
+            return false;
+        };
+        let definition = process.sequencer.state().definition_of(instance);
+        let Kind::Session(session) = &definition.kind else {
+            return false;
+        };
+        let limit = session.duration_max.unwrap_or_default();
+        let started_at = instance.started_at.unwrap_or(instance.created_at);
+        let gone = started_at.plus(limit).plus(definition.stop.grace);
+        self.controller.clock(self.now) < gone.plus(STOP_NOTICED_MS_MAX)
     }
 
     /// Nothing runs or lies on a machine that the controller does not know of.

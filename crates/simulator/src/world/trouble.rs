@@ -108,7 +108,7 @@ impl World {
     fn partition_is_noticed(&mut self, machine: usize) {
         let serial = self.machines[machine].link.serial;
         let delay = self.random.between(200, 30_000);
-        self.after(delay, Happening::LinkLost { machine, serial });
+        self.after(delay, Happening::PartitionNoticed { machine, serial });
     }
 
     /// The power goes. It comes back after `long`, unless the machine is destroyed.
