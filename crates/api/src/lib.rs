@@ -1,1 +1,50 @@
-//! The api crate; see ARCHITECTURE.md.
+//! The HTTP API: JSON under `/v1`, streams as Server-Sent Events, metrics, health.
+//!
+//! Invariant: it decides nothing. Every change goes through a [`Command`], every read through a
+//! query, and no view holds a secret. Every request but those for health and for the API's own
+//! description shows a bearer token; every error is a problem document (RFC 9457).
+//!
+//! How a request travels: [`serve()`] takes the connection, `guard` checks host, token and limits,
+//! a handler turns it into a command or a query, and what went wrong is written by `guard` in one
+//! place, so that no error can have another form.
+//!
+//! [`Command`]: spawnery_cluster::Command
+
+mod app;
+mod body;
+mod config;
+mod events;
+mod failure;
+mod find;
+mod guard;
+mod health;
+mod host;
+mod idempotency;
+mod instances;
+mod jobs;
+pub mod limits;
+mod list;
+mod logs;
+mod manifest;
+mod metrics;
+mod nodes;
+mod openapi;
+mod parameters;
+mod processes;
+mod rejections;
+mod router;
+mod serve;
+mod services;
+mod sessions;
+mod sse;
+mod status;
+mod templates;
+mod tokens;
+mod views;
+mod workloads;
+
+pub use config::{Config, PublicAddress, Stopping};
+pub use openapi::description;
+pub use router::router;
+pub use serve::serve;
+pub use tokens::{TOKEN_FILE, TokenError, Tokens};

@@ -1,0 +1,72 @@
+//! What all handlers share.
+
+use crate::config::Config;
+use crate::failure::{Failure, code};
+use crate::limits::{REQUESTS_MAX, STREAMS_MAX};
+use crate::metrics::RequestMetrics;
+use crate::tokens::Tokens;
+use spawnery_cluster::State;
+use spawnery_controller::Controller;
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// What all handlers share. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Shared>);
+
+pub(crate) struct Shared {
+    pub(crate) controller: Controller,
+    pub(crate) tokens: Tokens,
+    pub(crate) config: Arc<Config>,
+    pub(crate) requests: Semaphore,
+    streams: Arc<Semaphore>,
+    pub(crate) metrics: RequestMetrics,
+    pub(crate) started: Instant,
+}
+
+impl Deref for App {
+    type Target = Shared;
+    fn deref(&self) -> &Shared {
+        &self.0
+    }
+}
+
+impl App {
+    pub(crate) fn new(controller: Controller, tokens: Tokens, config: Config) -> App {
+        App(Arc::new(Shared {
+            controller,
+            tokens,
+            config: Arc::new(config),
+            requests: Semaphore::new(REQUESTS_MAX),
+            streams: Arc::new(Semaphore::new(STREAMS_MAX)),
+            metrics: RequestMetrics::default(),
+            started: Instant::now(),
+        }))
+    }
+
+    /// Reads the state.
+    pub(crate) async fn query<R: Send + 'static>(
+        &self,
+        read: impl FnOnce(&State) -> R + Send + 'static,
+    ) -> Result<R, Failure> {
+        Ok(self.controller.query(read).await?)
+    }
+
+    /// The right to keep a stream open, for as long as it is held.
+    pub(crate) fn stream_permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
+        let permit = self.streams.clone().try_acquire_owned();
+        permit.map_err(|_| {
+            let detail = format!("{STREAMS_MAX} streams are open, which is the limit");
+            Failure::new(code::BUSY, detail)
+                .hint("close some streams, or try again in a moment")
+                .retry_after_secs(1)
+        })
+    }
+
+    /// How many streams are open.
+    pub(crate) fn streams_open(&self) -> usize {
+        STREAMS_MAX - self.streams.available_permits()
+    }
+}

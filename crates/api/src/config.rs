@@ -1,0 +1,83 @@
+//! What the server tells the API about itself.
+
+use tokio::sync::watch;
+
+/// What the server tells the API about itself.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// The version of Spawnery, for the status.
+    pub version: String,
+    /// Names by which clients reach this server, beside addresses and `localhost`. A request with
+    /// another `Host` is refused, so that no web page can reach a server on the user's machine
+    /// through a name of its own (DNS rebinding). `None` takes every name.
+    pub host_names: Option<Vec<String>>,
+    /// Where the gateway is reached, for the URLs of services and sessions; `None` shows none.
+    pub public: Option<PublicAddress>,
+    /// The fingerprint of the certificate authority that agents trust: it is part of a join token.
+    /// `None` when this server takes no agents from other machines.
+    pub authority_fingerprint: Option<String>,
+    /// Tells the streams when the server stops, so that they do not hold it up.
+    pub stopping: Stopping,
+}
+
+/// Hears when the server stops. By default it never does.
+#[derive(Debug, Clone, Default)]
+pub struct Stopping(Option<watch::Receiver<bool>>);
+
+impl Stopping {
+    /// Hears of it when `true` is sent.
+    pub fn new(stopping: watch::Receiver<bool>) -> Stopping {
+        Stopping(Some(stopping))
+    }
+
+    /// Waits until the server stops.
+    pub(crate) async fn stopped(self) {
+        if let Some(mut stopping) = self.0
+            && stopping.wait_for(|stopping| *stopping).await.is_ok()
+        {
+            return;
+        }
+        std::future::pending().await
+    }
+}
+
+/// Where the gateway is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublicAddress {
+    /// `http` or `https`.
+    pub scheme: String,
+    /// Below which domain each service and session has a name, such as `localhost`.
+    pub domain: String,
+    /// The port, where it is not the scheme's own.
+    pub port: Option<u16>,
+}
+
+impl PublicAddress {
+    /// The URL of the service or session called `name`.
+    pub fn url(&self, name: &str) -> String {
+        let (scheme, domain) = (&self.scheme, &self.domain);
+        match self.port {
+            Some(port) => format!("{scheme}://{name}.{domain}:{port}/"),
+            None => format!("{scheme}://{name}.{domain}/"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_names_the_port_only_where_needed() {
+        let check = |port, url: &str| {
+            let address = PublicAddress {
+                scheme: "http".to_owned(),
+                domain: "localhost".to_owned(),
+                port,
+            };
+            assert_eq!(address.url("web"), url);
+        };
+        check(Some(9000), "http://web.localhost:9000/");
+        check(None, "http://web.localhost/");
+    }
+}

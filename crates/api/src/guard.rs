@@ -1,0 +1,116 @@
+//! What every request passes: host, token, limits on the way in; problems and counts on the way
+//! out.
+
+use crate::app::App;
+use crate::failure::{Failure, code};
+use crate::host;
+use crate::limits::{REQUEST_TIME_MAX, REQUESTS_MAX};
+use crate::tokens::Subject;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use std::time::Instant;
+
+/// Paths that need no token: they tell nothing about what runs.
+const OPEN_PATHS: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
+
+/// The end of a path whose request flows for as long as a process runs.
+pub(crate) const STDIN_PATH_END: &str = "/stdin";
+
+/// Checks a request, has it done, and writes what went wrong.
+pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let uri = request.uri().clone();
+    let response = match pass(&app, request, next).await {
+        Ok(response) => written(response, uri.path()),
+        Err(failure) => failure.respond(uri.path()),
+    };
+    app.metrics.count(response.status(), began.elapsed());
+    response
+}
+
+async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, Failure> {
+    check_host(app, &request)?;
+    if !OPEN_PATHS.contains(&request.uri().path()) {
+        let subject = authenticate(app, request.headers())?;
+        request.extensions_mut().insert(subject);
+    }
+    if request.uri().path().ends_with(STDIN_PATH_END) {
+        // It has a limit of its own, on streams, and takes as long as its client types.
+        return Ok(next.run(request).await);
+    }
+    let permit = app.requests.try_acquire();
+    let _permit = permit.map_err(|_| {
+        let detail = format!("{REQUESTS_MAX} requests are under way, which is the limit");
+        Failure::new(code::BUSY, detail).retry_after_secs(1)
+    })?;
+    let answered = tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await;
+    answered.map_err(|_| {
+        let detail = format!("no answer within {} seconds", REQUEST_TIME_MAX.as_secs());
+        Failure::new(code::TIME, detail)
+            .hint("whether it is done is unknown; with an Idempotency-Key it may be repeated")
+    })
+}
+
+fn check_host(app: &App, request: &Request) -> Result<(), Failure> {
+    let Some(names) = &app.config.host_names else {
+        return Ok(());
+    };
+    match host::of(request) {
+        Some(host) if host::is_known(host, names) => Ok(()),
+        _ => Err(
+            Failure::new(code::HOST, "the Host header names no name of this server")
+                .hint("use its address or `localhost`, or start it with this name configured"),
+        ),
+    }
+}
+
+fn authenticate(app: &App, headers: &HeaderMap) -> Result<Subject, Failure> {
+    let refused = |detail: &str| {
+        let hint = "send `Authorization: Bearer TOKEN`; the admin token is in the server's data \
+                    folder, in admin.token";
+        Failure::new(code::TOKEN, detail).hint(hint)
+    };
+    let Some(value) = headers.get(header::AUTHORIZATION) else {
+        return Err(refused("the request shows no token"));
+    };
+    let value = value.to_str().unwrap_or_default();
+    let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(refused(
+            "the Authorization header is not of the scheme Bearer",
+        ));
+    }
+    let subject = app.tokens.subject(token.trim());
+    subject.ok_or_else(|| refused("the token is not valid"))
+}
+
+/// The response with its problem in it, if it is one. Also of what axum itself refuses.
+fn written(mut response: Response, path: &str) -> Response {
+    let status = response.status();
+    if !status.is_client_error() && !status.is_server_error() {
+        return response;
+    }
+    if let Some(failure) = response.extensions_mut().remove::<Failure>() {
+        return failure.respond(path);
+    }
+    let (code, detail) = match status {
+        StatusCode::NOT_FOUND => (code::ROUTE, format!("there is nothing at {path}")),
+        StatusCode::METHOD_NOT_ALLOWED => (
+            code::METHOD,
+            "see the Allow header for what it takes".to_owned(),
+        ),
+        StatusCode::PAYLOAD_TOO_LARGE => (code::BODY_TOO_LARGE, "the body is too large".to_owned()),
+        status if status.is_client_error() => {
+            (code::REQUEST, "the request is malformed".to_owned())
+        }
+        _ => (code::INTERNAL, "the server could not answer".to_owned()),
+    };
+    let failure = Failure::new(code, detail).hint("GET /openapi.json describes all paths");
+    let mut problem = failure.respond(path);
+    if let Some(allow) = response.headers_mut().remove(header::ALLOW) {
+        problem.headers_mut().insert(header::ALLOW, allow);
+    }
+    problem
+}

@@ -1,0 +1,60 @@
+//! What the API takes at most, each with its reason and what happens beyond it.
+
+use spawnery_model::limits::MANIFEST_BYTES_MAX;
+use std::time::Duration;
+
+/// Bytes of a request's body, but for standard input, which flows: the largest manifest. More:
+/// refused with 413.
+pub const BODY_BYTES_MAX: usize = MANIFEST_BYTES_MAX;
+
+/// Bodies up to this many bytes are parsed where they arrive; larger ones where they hold up no
+/// other request.
+pub(crate) const BODY_BYTES_INLINE_MAX: usize = 64 << 10;
+
+/// Requests that are worked on at once, streams not counted: many times what the controller needs
+/// to fill its batches. More: refused with 503, to be tried again.
+pub const REQUESTS_MAX: usize = 4096;
+
+/// Streams of logs, events and standard input that are open at once: each holds a connection and,
+/// for a log, a stream to its node. More: refused with 503.
+pub const STREAMS_MAX: usize = 4096;
+
+/// Connections that are open at once: all requests and streams, and as many that are idle. More
+/// wait to be accepted.
+pub const CONNECTIONS_MAX: usize = 16_384;
+
+/// How long a request may take until its answer begins: longer than any wait inside, such as that
+/// for a node. Longer: 504, and what came of it is unknown.
+pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// How long a client may take to send the head of a request. Longer: the connection is closed.
+pub const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
+
+/// How long requests under way may take once the server stops. Streams end at once.
+pub const STOP_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// How often a stream without news sends a comment, so that nobody in between takes it for dead.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a log's end waits for the controller to learn why its instance ended: the news comes
+/// by another way, right behind it.
+pub const END_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Items on a page when the request names no number.
+pub const PAGE_ITEMS_DEFAULT: usize = 100;
+
+/// Items on a page. More are asked for: refused.
+pub const PAGE_ITEMS_MAX: usize = 1000;
+
+/// Instances that one query looks at, so that a long list holds up no command for long. A list
+/// that needs more asks again.
+pub(crate) const SCAN_ITEMS_MAX: usize = 4096;
+
+/// The shortest beginning of an id that stands for it: shorter ones are soon ambiguous.
+pub const ID_PREFIX_LENGTH_MIN: usize = 4;
+
+const _: () = {
+    assert!(STREAMS_MAX + REQUESTS_MAX <= CONNECTIONS_MAX);
+    assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX && PAGE_ITEMS_MAX <= SCAN_ITEMS_MAX);
+    assert!(BODY_BYTES_INLINE_MAX <= BODY_BYTES_MAX);
+};

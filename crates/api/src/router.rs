@@ -1,0 +1,79 @@
+//! All routes.
+
+use crate::app::App;
+use crate::config::Config;
+use crate::failure::{Failure, code};
+use crate::guard::guard;
+use crate::tokens::Tokens;
+use crate::{
+    events, health, instances, jobs, logs, manifest, metrics, nodes, openapi, processes, services,
+    sessions, status, templates, workloads,
+};
+use axum::Router;
+use axum::http::Uri;
+use axum::middleware::from_fn_with_state;
+use axum::routing::delete;
+use spawnery_controller::Controller;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The API over `controller`, for those whom `tokens` knows.
+pub fn router(controller: Controller, tokens: Tokens, config: Config) -> Router {
+    let app = App::new(controller, tokens, config);
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(nothing)
+        .layer(from_fn_with_state(app.clone(), guard))
+        .with_state(app)
+}
+
+async fn nothing(uri: Uri) -> Failure {
+    let shown: String = uri.path().chars().take(80).collect();
+    Failure::new(code::ROUTE, format!("there is nothing at {shown}"))
+        .hint("GET /openapi.json describes all paths")
+}
+
+/// The routes with their description.
+pub(crate) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(openapi::frame())
+        .routes(routes!(manifest::apply_manifest))
+        .routes(routes!(manifest::diff_manifest))
+        .routes(routes!(workloads::remove_workloads))
+        .routes(routes!(workloads::remove_workload))
+        // The path for several hides the workload of that name.
+        .route(
+            "/v1/workloads/remove",
+            delete(workloads::remove_workload_called_remove),
+        )
+        .routes(routes!(services::list_services))
+        .routes(routes!(services::get_service))
+        .routes(routes!(jobs::list_jobs))
+        .routes(routes!(jobs::get_job))
+        .routes(routes!(jobs::create_run))
+        .routes(routes!(jobs::list_runs))
+        .routes(routes!(jobs::get_run))
+        .routes(routes!(templates::list_templates))
+        .routes(routes!(templates::get_template))
+        .routes(routes!(sessions::create_session, sessions::list_sessions))
+        .routes(routes!(sessions::get_session, sessions::end_session))
+        .routes(routes!(processes::exec_in_session))
+        .routes(routes!(processes::signal_session))
+        .routes(routes!(processes::write_session_stdin))
+        .routes(routes!(logs::follow_session_logs))
+        .routes(routes!(instances::list_instances))
+        .routes(routes!(instances::get_instance, instances::end_instance))
+        .routes(routes!(processes::exec_in_instance))
+        .routes(routes!(processes::signal_instance))
+        .routes(routes!(processes::write_instance_stdin))
+        .routes(routes!(logs::follow_instance_logs))
+        .routes(routes!(events::follow_events))
+        .routes(routes!(nodes::list_nodes))
+        .routes(routes!(nodes::get_node, nodes::remove_node))
+        .routes(routes!(nodes::drain_node))
+        .routes(routes!(nodes::create_join_token))
+        .routes(routes!(status::get_status))
+        .routes(routes!(health::get_health))
+        .routes(routes!(health::get_readiness))
+        .routes(routes!(metrics::get_metrics))
+        .routes(routes!(openapi::get_description))
+}

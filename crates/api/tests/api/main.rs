@@ -1,0 +1,17 @@
+//! The API's contract, over a real controller and a node that only pretends.
+
+mod auth;
+mod common;
+mod describe;
+mod events;
+mod fake_node;
+mod idempotency;
+mod lists;
+mod logs;
+mod manifest;
+mod nodes;
+mod problems;
+mod processes;
+mod rubbish;
+mod serving;
+mod sessions;
