@@ -2,14 +2,14 @@
 
 use crate::config::Config;
 use crate::failure::{Failure, code};
-use crate::limits::{REQUESTS_MAX, STREAMS_MAX};
+use crate::limits::{REQUEST_TIME_MAX, REQUESTS_MAX, STREAMS_MAX};
 use crate::metrics::RequestMetrics;
 use crate::tokens::Tokens;
 use spawnery_cluster::State;
 use spawnery_controller::Controller;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// What all handlers share. Cheap to clone.
@@ -24,6 +24,8 @@ pub(crate) struct Shared {
     streams: Arc<Semaphore>,
     pub(crate) metrics: RequestMetrics,
     pub(crate) started: Instant,
+    /// How long a request may take until its answer begins.
+    pub(crate) request_time_max: Duration,
 }
 
 impl Deref for App {
@@ -35,6 +37,15 @@ impl Deref for App {
 
 impl App {
     pub(crate) fn new(controller: Controller, tokens: Tokens, config: Config) -> App {
+        App::with_time_max(controller, tokens, config, REQUEST_TIME_MAX)
+    }
+
+    pub(crate) fn with_time_max(
+        controller: Controller,
+        tokens: Tokens,
+        config: Config,
+        request_time_max: Duration,
+    ) -> App {
         App(Arc::new(Shared {
             controller,
             tokens,
@@ -43,6 +54,7 @@ impl App {
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             metrics: RequestMetrics::default(),
             started: Instant::now(),
+            request_time_max,
         }))
     }
 

@@ -1,5 +1,6 @@
 //! What the server tells the API about itself.
 
+use spawnery_model::{Name, Port};
 use tokio::sync::watch;
 
 /// What the server tells the API about itself.
@@ -11,7 +12,7 @@ pub struct Config {
     /// another `Host` is refused, so that no web page can reach a server on the user's machine
     /// through a name of its own (DNS rebinding). `None` takes every name.
     pub host_names: Option<Vec<String>>,
-    /// Where the gateway is reached, for the URLs of services and sessions; `None` shows none.
+    /// Where the gateway is reached, for the URLs of services; `None` shows none.
     pub public: Option<PublicAddress>,
     /// The fingerprint of the certificate authority that agents trust: it is part of a join token.
     /// `None` when this server takes no agents from other machines.
@@ -46,20 +47,23 @@ impl Stopping {
 pub struct PublicAddress {
     /// `http` or `https`.
     pub scheme: String,
-    /// Below which domain each service and session has a name, such as `localhost`.
+    /// Below which domain each service has a name, such as `localhost`.
     pub domain: String,
     /// The port, where it is not the scheme's own.
     pub port: Option<u16>,
 }
 
 impl PublicAddress {
-    /// The URL of the service or session called `name`.
-    pub fn url(&self, name: &str) -> String {
+    /// The URLs of the ports of a service: its first port has the service's name, and each other
+    /// one its own before that, as the gateway has it.
+    pub(crate) fn urls(&self, service: &Name, ports: &[Port]) -> Vec<String> {
         let (scheme, domain) = (&self.scheme, &self.domain);
-        match self.port {
-            Some(port) => format!("{scheme}://{name}.{domain}:{port}/"),
-            None => format!("{scheme}://{name}.{domain}/"),
-        }
+        let port = self.port.map(|port| format!(":{port}")).unwrap_or_default();
+        let urls = ports.iter().enumerate().map(|(index, named)| match index {
+            0 => format!("{scheme}://{service}.{domain}{port}/"),
+            _ => format!("{scheme}://{}.{service}.{domain}{port}/", named.name),
+        });
+        urls.collect()
     }
 }
 
@@ -68,16 +72,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_names_the_port_only_where_needed() {
-        let check = |port, url: &str| {
+    fn every_port_of_a_service_has_a_url() {
+        let name = |text: &str| Name::new(text).unwrap();
+        let check = |port, ports: &[&'static str], urls: &[&str]| {
             let address = PublicAddress {
                 scheme: "http".to_owned(),
                 domain: "localhost".to_owned(),
                 port,
             };
-            assert_eq!(address.url("web"), url);
+            let ports = ports.iter().zip(8000..);
+            let ports = ports.map(|(text, port)| Port {
+                name: name(text),
+                port,
+            });
+            assert_eq!(address.urls(&name("web"), &ports.collect::<Vec<_>>()), urls);
         };
-        check(Some(9000), "http://web.localhost:9000/");
-        check(None, "http://web.localhost/");
+        check(Some(9000), &["http"], &["http://web.localhost:9000/"]);
+        check(None, &["http"], &["http://web.localhost/"]);
+        check(Some(9000), &[], &[]);
+        let urls = [
+            "http://web.localhost:9000/",
+            "http://admin.web.localhost:9000/",
+        ];
+        check(Some(9000), &["http", "admin"], &urls);
     }
 }

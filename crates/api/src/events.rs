@@ -53,9 +53,16 @@ pub(crate) async fn follow_events(
         workload: parameters.workload.as_deref().map(find::name).transpose()?,
         instance: parameters.instance,
     };
+    // Looked at first, so that whoever comes back with it may see an event twice, but misses none.
+    let position = app.controller.statistics().position;
+    let now = EventCursor {
+        position,
+        index: u32::MAX,
+    };
+    let greeting = (start == EventStart::Now).then(|| id(now));
     let events = app.controller.events(start).into_stream();
     let events = events.filter_map(move |item| std::future::ready(filter.told(item)));
-    sse::respond(&app, events)
+    sse::respond(&app, greeting, events)
 }
 
 fn start(after: Option<&str>) -> Answer<EventStart> {

@@ -4,7 +4,7 @@
 use crate::app::App;
 use crate::failure::{Failure, code};
 use crate::host;
-use crate::limits::{REQUEST_TIME_MAX, REQUESTS_MAX};
+use crate::limits::REQUESTS_MAX;
 use crate::tokens::Subject;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
@@ -45,9 +45,12 @@ async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, F
         let detail = format!("{REQUESTS_MAX} requests are under way, which is the limit");
         Failure::new(code::BUSY, detail).retry_after_secs(1)
     })?;
-    let answered = tokio::time::timeout(REQUEST_TIME_MAX, next.run(request)).await;
+    let answered = tokio::time::timeout(app.request_time_max, next.run(request)).await;
     answered.map_err(|_| {
-        let detail = format!("no answer within {} seconds", REQUEST_TIME_MAX.as_secs());
+        let detail = format!(
+            "no answer within {} seconds",
+            app.request_time_max.as_secs()
+        );
         Failure::new(code::TIME, detail)
             .hint("whether it is done is unknown; with an Idempotency-Key it may be repeated")
     })
@@ -113,4 +116,42 @@ fn written(mut response: Response, path: &str) -> Response {
         problem.headers_mut().insert(header::ALLOW, allow);
     }
     problem
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::router::router_of;
+    use crate::tokens::Tokens;
+    use axum::body::{Body, Bytes};
+    use spawnery_controller::Controller;
+    use std::convert::Infallible;
+    use std::time::Duration;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_request_beyond_its_time_is_given_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = spawnery_controller::Config {
+            journal_dir: folder.path().to_owned(),
+            accept_loss: false,
+        };
+        let controller = Controller::start(journal).await.unwrap();
+        let (tokens, config) = (Tokens::of_admin("token"), Config::default());
+        let app = App::with_time_max(controller, tokens, config, Duration::from_millis(1));
+        let pieces = futures::stream::pending::<Result<Bytes, Infallible>>();
+        let request = Request::builder()
+            .method("POST")
+            .uri("/v1/sessions")
+            .header("authorization", "Bearer token")
+            .body(Body::from_stream(pieces))
+            .unwrap();
+        let response = router_of(app).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 504);
+        assert_eq!(
+            response.headers()["content-type"],
+            "application/problem+json"
+        );
+    }
 }

@@ -111,6 +111,19 @@ struct Filter {
     owner: Option<String>,
 }
 
+async fn resolved(
+    app: &App,
+    node: Option<String>,
+    run: Option<String>,
+) -> Answer<(Option<NodeId>, Option<RunId>)> {
+    let resolved = app.query(move |state| {
+        let node = node.map(|node| find::node(state, &node).map(|entry| entry.node.id));
+        let run = run.map(|run| find::run(state, &run).map(|run| run.id));
+        Ok((node.transpose()?, run.transpose()?))
+    });
+    resolved.await?
+}
+
 enum StateFilter {
     Live,
     Phase(Phase),
@@ -118,13 +131,10 @@ enum StateFilter {
 
 impl Filter {
     async fn new(app: &App, parameters: InstanceParameters) -> Answer<Filter> {
-        let (node, run) = (parameters.node, parameters.run);
-        let resolved = app.query(move |state| {
-            let node = node.map(|node| find::node(state, &node).map(|entry| entry.node.id));
-            let run = run.map(|run| find::run(state, &run).map(|run| run.id));
-            Ok::<_, Failure>((node.transpose()?, run.transpose()?))
-        });
-        let (node, run) = resolved.await??;
+        let (node, run) = match (parameters.node, parameters.run) {
+            (None, None) => (None, None),
+            (node, run) => resolved(app, node, run).await?,
+        };
         let kind = parameters.kind;
         if let Some(kind) = &kind
             && !["service", "job", "session"].contains(&kind.as_str())
@@ -161,7 +171,7 @@ impl Filter {
                 |wanted| matches!(instance.origin, Origin::Attempt { run, .. } if run == wanted),
             )
             && self.owner.as_ref().is_none_or(
-                |wanted| matches!(&instance.origin, Origin::Session { owner } if owner == wanted),
+                |wanted| matches!(&instance.origin, Origin::Session { owner, .. } if owner == wanted),
             )
     }
 }

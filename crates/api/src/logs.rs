@@ -13,7 +13,7 @@ use futures::stream;
 use serde::Deserialize;
 use spawnery_cluster::Rejection;
 use spawnery_controller::{EventItem, EventStart, EventStream, LogStream, StreamError};
-use spawnery_model::{Exit, InstanceId, Phase};
+use spawnery_model::{Exit, InstanceId, NodeStatus, Phase};
 use spawnery_wire::api::{EndView, ExitedView, GapView, LogRecordView, OutputStream, stream_event};
 use spawnery_wire::link::{LogFrame, LogStart};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -111,7 +111,7 @@ fn respond(
         let event = follower.next().await?;
         Some((event, follower))
     });
-    sse::respond(&app, events)
+    sse::respond(&app, None, events)
 }
 
 /// From where to read: after what the client saw last, or as its parameters say.
@@ -175,6 +175,13 @@ enum Opened {
     Ended(EndView),
 }
 
+/// What the controller knows of the instance.
+struct Look {
+    phase: Phase,
+    end: Option<EndView>,
+    is_node_gone: bool,
+}
+
 impl Follower {
     async fn next(&mut self) -> Option<Event> {
         loop {
@@ -212,7 +219,11 @@ impl Follower {
     }
 
     async fn try_open(&self) -> Result<Opened, Failure> {
-        let (phase, end) = self.look().await?;
+        let Look {
+            phase,
+            end,
+            is_node_gone,
+        } = self.look().await?;
         let log = self
             .app
             .controller
@@ -230,19 +241,27 @@ impl Follower {
                 None if self.process == 0 || phase < Phase::Running => Ok(Opened::NotYet),
                 None => Err(error.into()),
             },
-            Err(error) => Err(error.into()),
+            Err(error) => match (error, end) {
+                // Nobody can say whether its log comes back; how it ended is known.
+                (StreamError::NodeAway { .. }, Some(end)) if is_node_gone => Ok(Opened::Ended(end)),
+                (error, _) => Err(error.into()),
+            },
         }
     }
 
-    async fn look(&self) -> Result<(Phase, Option<EndView>), Failure> {
+    async fn look(&self) -> Result<Look, Failure> {
         let instance = self.instance;
         let found = self.app.query(move |state| {
             let found = state.instance(instance)?;
-            Some((found.phase, found.end.as_ref().map(views::end)))
+            let node = found.node.and_then(|node| state.node(node));
+            Some(Look {
+                phase: found.phase,
+                end: found.end.as_ref().map(views::end),
+                is_node_gone: node.is_none_or(|entry| entry.node.status == NodeStatus::Lost),
+            })
         });
-        found
-            .await?
-            .ok_or_else(|| Rejection::InstanceUnknown { instance }.into())
+        let found = found.await?;
+        found.ok_or_else(|| Rejection::InstanceUnknown { instance }.into())
     }
 
     /// Waits until something happens to the instance.
@@ -259,7 +278,7 @@ impl Follower {
     /// Waits until the instance has ended, and says how.
     async fn end(&mut self) -> Result<Option<EndView>, Failure> {
         loop {
-            if let (_, Some(end)) = self.look().await? {
+            if let Some(end) = self.look().await?.end {
                 return Ok(Some(end));
             }
             self.news().await?;

@@ -19,7 +19,11 @@ use utoipa_axum::routes;
 
 /// The API over `controller`, for those whom `tokens` knows.
 pub fn router(controller: Controller, tokens: Tokens, config: Config) -> Router {
-    let app = App::new(controller, tokens, config);
+    router_of(App::new(controller, tokens, config))
+}
+
+/// The API over what its handlers share.
+pub(crate) fn router_of(app: App) -> Router {
     let (router, _) = routes().split_for_parts();
     router
         .fallback(nothing)

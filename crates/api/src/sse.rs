@@ -18,13 +18,17 @@ const RETRY: Duration = Duration::from_secs(1);
 const NO_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A response that sends `events` until they end, with comments while there is nothing to send.
-pub(crate) fn respond<S>(app: &App, events: S) -> Answer<Response>
+/// With `start`, a client that loses the stream before the first event goes on from there.
+pub(crate) fn respond<S>(app: &App, start: Option<String>, events: S) -> Answer<Response>
 where
     S: Stream<Item = Event> + Send + 'static,
 {
     let permit = app.stream_permit()?;
     let stopping = app.config.stopping.clone();
-    let greeting = Event::default().comment("spawnery").retry(RETRY);
+    let mut greeting = Event::default().comment("spawnery").retry(RETRY);
+    if let Some(start) = start {
+        greeting = greeting.id(start);
+    }
     let events = stream::once(async { greeting }).chain(events.take_until(stopping.stopped()));
     let events = events.map(move |event| {
         // The right to the stream is given back when the stream is dropped.

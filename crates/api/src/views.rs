@@ -20,7 +20,7 @@ pub(crate) fn instance(state: &State, instance: &Instance, config: &Config) -> I
         _ => (None, None),
     };
     let owner = match &instance.origin {
-        Origin::Session { owner } => Some(owner.clone()),
+        Origin::Session { owner, .. } => Some(owner.clone()),
         _ => None,
     };
     InstanceView {
@@ -32,6 +32,8 @@ pub(crate) fn instance(state: &State, instance: &Instance, config: &Config) -> I
         attempt,
         owner,
         inline: instance.inline,
+        restarts_at_ms: instance.restarts_at.map(|at| at.0),
+        restarted_as: instance.restarted_as,
         phase: instance.phase,
         waits_for: instance.waits_for.clone(),
         node: instance.node.map(|id| node_reference(state, id)),
@@ -71,7 +73,7 @@ fn origin(state: &State, origin: &Origin) -> String {
             None => format!("replica of node {node}"),
         },
         Origin::Attempt { run, attempt } => format!("attempt {attempt} of run {run}"),
-        Origin::Session { owner } => format!("session of {owner}"),
+        Origin::Session { owner, .. } => format!("session of {owner}"),
     }
 }
 
@@ -80,16 +82,14 @@ fn node_reference(state: &State, id: NodeId) -> NodeReference {
     NodeReference { id, name }
 }
 
+/// A replica is reached by the name of its service, which may lead to another replica.
 fn instance_urls(state: &State, instance: &Instance, config: &Config) -> Vec<String> {
-    let has_ports = || !state.definition_of(instance).process.ports.is_empty();
+    let is_replica = kind_of(instance) == "service" && instance.phase != Phase::Ended;
     match &config.public {
-        Some(public) if instance.phase != Phase::Ended && has_ports() => match instance.origin {
-            Origin::Session { .. } => vec![public.url(&instance.id.to_string())],
-            Origin::Replica { .. } | Origin::NodeReplica { .. } => {
-                vec![public.url(instance.workload.as_str())]
-            }
-            Origin::Attempt { .. } => Vec::new(),
-        },
+        Some(public) if is_replica => {
+            let ports = &state.definition_of(instance).process.ports;
+            public.urls(&instance.workload, ports)
+        }
         _ => Vec::new(),
     }
 }
@@ -147,8 +147,8 @@ pub(crate) fn service(
         Replicas::Count(count) => (Some(count), false),
         Replicas::EveryNode => (None, true),
     };
-    let has_ports = !workload.process.ports.is_empty();
-    let public = config.public.as_ref().filter(|_| has_ports);
+    let public = config.public.as_ref();
+    let urls = public.map(|public| public.urls(&workload.name, &workload.process.ports));
     Some(ServiceView {
         name: workload.name.clone(),
         replicas,
@@ -159,10 +159,7 @@ pub(crate) fn service(
             .iter()
             .map(|(slot, known)| slot_view(*slot, known))
             .collect(),
-        urls: public
-            .map(|public| public.url(workload.name.as_str()))
-            .into_iter()
-            .collect(),
+        urls: urls.unwrap_or_default(),
         process: process(&workload.process),
         restart: restart(&workload.restart),
         stop: stop(&workload.stop),

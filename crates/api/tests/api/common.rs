@@ -223,6 +223,14 @@ impl Stream {
         }
     }
 
+    /// The id that the stream begins with.
+    pub(crate) async fn start(&mut self) -> String {
+        let piece = self.pieces.next().await.unwrap().unwrap();
+        let text = std::str::from_utf8(&piece).unwrap();
+        let id = text.lines().find_map(|line| line.strip_prefix("id: "));
+        id.expect("the greeting has an id").to_owned()
+    }
+
     /// The next event, which is of this kind.
     pub(crate) async fn expect(&mut self, kind: &str) -> Sent {
         let sent = self.next().await.expect("the stream goes on");
