@@ -232,7 +232,11 @@ fn create_session(
         !state.instances.contains_key(&instance),
         "a fresh id recurred: {instance}"
     );
-    let origin = Origin::Session { owner };
+    let origin = Origin::Session {
+        owner,
+        after: None,
+        failures: 0,
+    };
     let change = Change::InstanceCreated {
         instance,
         workload,
@@ -260,7 +264,8 @@ fn end_instance(state: &State, instance: InstanceId, by: String) -> Outcome {
         .instances
         .get(&instance)
         .ok_or(Rejection::InstanceUnknown { instance })?;
-    let ending = found.stop_cause.is_some() || found.phase == Phase::Ended;
+    let ended = found.phase == Phase::Ended && found.restarts_at.is_none();
+    let ending = found.stop_cause.is_some() || ended;
     let cause = StopCause::Requested { by };
     let change = (!ending).then_some(Change::InstanceStopRequested { instance, cause });
     Ok((change, Reply::Done))

@@ -9,6 +9,7 @@ mod instances;
 mod jobs;
 mod nodes;
 mod services;
+mod sessions;
 mod workloads;
 
 use crate::event::Event;

@@ -11,7 +11,7 @@ use crate::command::Ids;
 use crate::record::{Change, Record};
 use crate::state::{State, Timer};
 use place::PlacementPass;
-use spawnery_model::{InstanceId, Kind, Name, Phase, StopCause, Timestamp};
+use spawnery_model::{InstanceId, Kind, Name, Origin, Phase, StopCause, Timestamp};
 use std::collections::BTreeSet;
 
 /// Where to look. It holds nothing that a restart could lose: a new one looks everywhere.
@@ -137,7 +137,32 @@ fn next_timer(state: &State, now: Timestamp, ids: &mut dyn Ids) -> Option<Change
         Timer::Occurrence(job) => jobs::occurrence_due(state, job, now, ids),
         Timer::Attempt(run) => jobs::attempt(state, *run, ids),
         Timer::Duration(instance) => duration_reached(state, *instance),
+        Timer::Restart(instance) => restart(state, *instance, ids),
     })
+}
+
+/// The instance that takes the place of a session which ended by itself.
+fn restart(state: &State, before: InstanceId, ids: &mut dyn Ids) -> Change {
+    let ended = state
+        .instance(before)
+        .expect("it is kept until it is restarted");
+    let Origin::Session {
+        owner, failures, ..
+    } = &ended.origin
+    else {
+        unreachable!("only a session is restarted by a timer of its own")
+    };
+    Change::InstanceCreated {
+        instance: InstanceId(ids.fresh()),
+        workload: ended.workload.clone(),
+        definition: ended.definition,
+        inline: None,
+        origin: Origin::Session {
+            owner: owner.clone(),
+            after: Some(before),
+            failures: *failures,
+        },
+    }
 }
 
 fn duration_reached(state: &State, instance: InstanceId) -> Change {

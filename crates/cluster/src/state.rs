@@ -301,6 +301,9 @@ pub(crate) enum Timer {
     /// An instance has lived as long as it may.
     #[n(2)]
     Duration(#[n(0)] InstanceId),
+    /// A session that ended by itself is started anew.
+    #[n(3)]
+    Restart(#[n(0)] InstanceId),
 }
 
 impl State {

@@ -56,6 +56,12 @@ pub struct Instance {
     /// Whether it brought its own definition, instead of being made from an applied workload.
     #[n(15)]
     pub inline: bool,
+    /// Of a session that ended by itself and is to be restarted: when, at the earliest.
+    #[n(16)]
+    pub restarts_at: Option<Timestamp>,
+    /// Of a session that was restarted: the instance that took its place.
+    #[n(17)]
+    pub restarted_as: Option<InstanceId>,
 }
 
 /// What an instance is an execution for.
@@ -92,6 +98,12 @@ pub enum Origin {
         /// Whose it is: the subject of the token that made it.
         #[n(0)]
         owner: String,
+        /// The instance whose place it takes, if its template restarts sessions.
+        #[n(1)]
+        after: Option<InstanceId>,
+        /// How often in a row the instances before it ended by themselves too soon.
+        #[n(2)]
+        failures: u32,
     },
 }
 

@@ -45,6 +45,8 @@ impl Applier<'_> {
             stop_cause: None,
             end: None,
             inline: inline.is_some(),
+            restarts_at: None,
+            restarted_as: None,
         };
         let old = self.state.instances.insert(id, instance);
         assert!(old.is_none(), "instance {id} is created twice");
@@ -54,7 +56,11 @@ impl Applier<'_> {
             Origin::Replica { slot } => self.occupy(workload, Slot::Index(*slot), id),
             Origin::NodeReplica { node } => self.occupy(workload, Slot::Node(*node), id),
             Origin::Attempt { run, .. } => self.attempt_created(*run, id),
-            Origin::Session { .. } => {}
+            Origin::Session { after, .. } => {
+                if let Some(before) = after {
+                    self.session_restarted(*before, id);
+                }
+            }
         }
         self.instance_event("instance.created", id, "is wanted".to_owned());
     }
@@ -115,6 +121,9 @@ impl Applier<'_> {
     pub(super) fn stop_requested(&mut self, id: InstanceId, cause: StopCause) {
         self.state.agenda.stops.remove(&id);
         let instance = self.instance_mut(id);
+        if instance.restarts_at.is_some() {
+            return self.cancel_restart(id);
+        }
         if instance.phase == Phase::Ended || instance.stop_cause.is_some() {
             return;
         }
@@ -276,13 +285,16 @@ impl Applier<'_> {
             Origin::Replica { slot } => self.replica_ended(&name, Slot::Index(slot), id),
             Origin::NodeReplica { node } => self.replica_ended(&name, Slot::Node(node), id),
             Origin::Attempt { run, .. } => self.attempt_ended(run, id),
-            Origin::Session { .. } => {}
+            Origin::Session { failures, .. } => self.session_ended(id, failures),
         }
     }
 
     /// Keeps the end for those who ask, and forgets the oldest ends beyond the limit.
-    fn remember_ended(&mut self, id: InstanceId) {
+    pub(super) fn remember_ended(&mut self, id: InstanceId) {
         let instance = &self.state.instances[&id];
+        if instance.restarts_at.is_some() {
+            return;
+        }
         let name = instance.workload.clone();
         if instance.inline || !self.state.workloads.contains_key(&name) {
             return self.remember_ended_other(id);

@@ -130,6 +130,7 @@ impl Applier<'_> {
         for instance in live {
             self.state.agenda.stops.insert(instance, StopCause::Removed);
         }
+        self.cancel_restarts(name);
         for ended in self.state.ended.remove(name).unwrap_or_default() {
             self.remember_ended_other(ended);
         }

@@ -50,6 +50,11 @@ pub struct InstanceView {
     pub stop_cause: Option<String>,
     /// How it ended.
     pub end: Option<EndView>,
+    /// Of a session that ended by itself: when it is started anew, if it will be.
+    pub restarts_at_ms: Option<u64>,
+    /// Of a session that was started anew: the instance that took its place.
+    #[schema(value_type = Option<String>)]
+    pub restarted_as: Option<InstanceId>,
     /// Where its ports are reached.
     pub urls: Vec<String>,
     /// What it runs; only when one instance is asked for.
