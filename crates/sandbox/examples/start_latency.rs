@@ -66,6 +66,13 @@ fn main() -> Result<(), Failure> {
     {
         writeln!(out, "launcher {line}")?;
     }
+    let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let nanos: u64 = schedule.split(' ').next().unwrap_or_default().parse()?;
+    writeln!(
+        out,
+        "launcher CPU: {} us a start",
+        nanos / 1000 / (runs * callers).max(1)
+    )?;
     Client::connect(data)?.request(Request::Shutdown { stop_all: true })?;
     Ok(())
 }
