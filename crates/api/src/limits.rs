@@ -27,7 +27,8 @@ pub const CONNECTIONS_MAX: usize = 16_384;
 /// for a node. Longer: 504, and what came of it is unknown.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// How long a client may take to send the head of a request. Longer: the connection is closed.
+/// How long a client may take to send the head of a request, which is also how long a connection
+/// may be idle between two requests. Longer: the connection is closed.
 pub const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// How long requests under way may take once the server stops. Streams end at once.

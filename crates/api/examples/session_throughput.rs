@@ -1,7 +1,7 @@
 //! Measures how many sessions a second can be created through the API: 64 callers on loopback, the
 //! embedded journal, everything in this process.
 //!
-//! `cargo run --release -p spawnery-api --example throughput [FOLDER]`
+//! `cargo run --release -p spawnery-api --example session_throughput [FOLDER]`
 
 #![expect(clippy::print_stdout, reason = "it is an example that prints figures")]
 
