@@ -30,8 +30,9 @@ const RETRY_DELAY: Duration = Duration::from_millis(100);
 /// and a node must be back within its lease.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 
-/// Reports that wait to be written. Further ones are dropped, and said again later.
-const REPORTS_WAITING_MAX: usize = 64;
+/// Reports that wait to be written: a burst of starts makes one for each change. Further ones are
+/// dropped, and what they said is said again later.
+const REPORTS_WAITING_MAX: usize = 1024;
 
 /// Keeps the link.
 pub(crate) struct Uplink {

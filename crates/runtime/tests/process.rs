@@ -5,6 +5,10 @@ mod conformance;
 use conformance::{instance, next_end, order, read_to_end, soon, wait_for_output};
 use spawnery_runtime::{Event, Events, Launcher, OperationError, ProcessRuntime, Runtime};
 use spawnery_sandbox::client::Client;
+use spawnery_sandbox::launcher::SOCKET_NAME;
+use spawnery_sandbox::limits::PROTOCOL_VERSION;
+use spawnery_sandbox::protocol::{Hello, Message, encode_frame};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -39,12 +43,17 @@ impl Data {
         rustix::process::kill_process(pid.expect("a pid"), signal).expect("it is ours");
     }
 
-    async fn connect(&self) -> (ProcessRuntime, Events) {
-        let launcher = Launcher {
+    fn launcher(&self) -> Launcher {
+        Launcher {
             data: self.path().to_owned(),
             program: PathBuf::from(env!("CARGO_BIN_EXE_runtime-test-launcher")),
-        };
-        ProcessRuntime::connect(launcher).await.expect("a launcher")
+        }
+    }
+
+    async fn connect(&self) -> (ProcessRuntime, Events) {
+        ProcessRuntime::connect(self.launcher())
+            .await
+            .expect("a launcher")
     }
 }
 
@@ -205,4 +214,29 @@ async fn a_start_whose_agent_died_is_followed_by_the_next_agent() {
         runtime.resume(instance(2)).await.is_err(),
         "nobody began with it"
     );
+}
+
+#[tokio::test]
+async fn a_launcher_of_another_version_is_named_and_left_alone() {
+    let data = Data::new();
+    let socket = std::os::unix::net::UnixListener::bind(data.path().join(SOCKET_NAME));
+    let socket = socket.expect("a socket");
+    let other = std::thread::spawn(move || {
+        let (mut stream, _) = socket.accept().expect("a connection");
+        let hello = Hello {
+            version: PROTOCOL_VERSION + 1,
+            subscribe: false,
+            pid: 1,
+        };
+        let mut bytes = Vec::new();
+        encode_frame(&Message::Hello(hello), &mut bytes);
+        stream.write_all(&bytes).expect("sent");
+        // Until the runtime has had enough.
+        std::io::copy(&mut stream, &mut std::io::sink()).expect("read");
+    });
+    let connected = ProcessRuntime::connect(data.launcher()).await;
+    let error = connected.expect_err("it cannot be used").to_string();
+    let expected = format!("version {}", PROTOCOL_VERSION + 1);
+    assert!(error.contains(&expected), "{error}");
+    other.join().expect("no panic");
 }

@@ -52,8 +52,11 @@ impl Supervisor {
 
     /// Connects to the launcher; starts one if none answers.
     pub(super) async fn reach(&self) -> Result<(Connection, Vec<InstanceInfo>), ConnectError> {
-        if let Ok(reached) = Connection::open(&self.launcher.data).await {
-            return Ok(reached);
+        match Connection::open(&self.launcher.data).await {
+            Ok(reached) => return Ok(reached),
+            // Nobody is there, or nobody any more.
+            Err(ConnectError::Socket(_)) => {}
+            Err(error) => return Err(error),
         }
         let Launcher { data, program } = self.launcher.clone();
         let config = launcher::Config::new(data);
