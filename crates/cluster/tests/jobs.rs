@@ -94,6 +94,18 @@ fn what_was_missed_is_recorded_and_the_latest_runs_late_if_the_manifest_says_so(
 }
 
 #[test]
+fn a_day_of_seconds_that_was_missed_is_recorded_to_the_last_one() {
+    let mut town = Town::with_nodes(&["a"]);
+    town.apply(job("tick", "* * * * * *", "UTC"));
+    town.now.0 += 86_400_000;
+    town.restart_controller();
+    let total: u64 = missed(&town).iter().map(|(_, count, _)| count).sum();
+    assert_eq!((ran(&town), total), (vec![86_400], 86_399));
+    let job = town.state().workload(&label("tick")).unwrap();
+    assert_eq!(job.job.missed_total, total);
+}
+
+#[test]
 fn an_occurrence_that_is_a_little_late_still_runs() {
     let mut town = Town::with_nodes(&["a"]);
     town.apply(job("tick", "* * * * *", "UTC"));

@@ -76,6 +76,24 @@ fn a_change_walks_through_the_replicas_one_by_one() {
 }
 
 #[test]
+fn a_change_mends_a_replica_that_never_became_ready_before_one_that_works() {
+    let mut town = Town::with_nodes(&["a", "b"]);
+    town.agents.get_mut("b").unwrap().starts = false;
+    town.apply(service("web", 2));
+    town.check("web/0 ready a\nweb/1 assigned b");
+    town.agents.get_mut("b").unwrap().starts = true;
+    let mut changed = service("web", 2);
+    changed.process.run.push("--mended".to_owned());
+    town.apply(changed);
+    town.check_live("web/0 ready a\nweb/1 ready b");
+    let state = town.state();
+    let old = state.instances().filter(|instance| {
+        instance.phase != Phase::Ended && state.definition_of(instance).process.run.len() == 1
+    });
+    assert_eq!(old.count(), 0);
+}
+
+#[test]
 fn failures_are_tried_again_later_and_later() {
     let mut town = Town::with_nodes(&["a"]);
     town.apply(service("web", 1));

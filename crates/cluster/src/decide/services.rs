@@ -103,20 +103,22 @@ fn replace_one(state: &State, entry: &WorkloadEntry, wanted: &BTreeSet<Slot>) ->
         let instance = slot.instance.and_then(|id| state.instance(id));
         !slot.finished && instance.is_none_or(|instance| instance.phase != Phase::Ready)
     };
-    let (outdated, cause) = replicas.iter().find_map(|slot| {
-        let instance = state.instance(slot.instance?)?;
-        let cause = reason_to_replace(state, entry, instance)?;
-        Some((slot.instance?, cause))
-    })?;
-    // One that does not work anyway is no reason to wait.
-    let works = state
-        .instance(outdated)
-        .is_some_and(|instance| instance.phase == Phase::Ready);
-    if works && replicas.iter().any(unsettled) {
-        return None;
-    }
+    let outdated = || {
+        replicas.iter().filter_map(|slot| {
+            let instance = state.instance(slot.instance?)?;
+            let cause = reason_to_replace(state, entry, instance)?;
+            Some((instance, cause))
+        })
+    };
+    // Those that do not work anyway are no reason to wait.
+    let idle = outdated().find(|(instance, _)| instance.phase != Phase::Ready);
+    let (instance, cause) = match idle {
+        Some(idle) => idle,
+        None if replicas.iter().any(unsettled) => return None,
+        None => outdated().next()?,
+    };
     Some(Change::InstanceStopRequested {
-        instance: outdated,
+        instance: instance.id,
         cause,
     })
 }
