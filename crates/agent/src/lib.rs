@@ -4,8 +4,8 @@
 //! came of it is told back. When an agent ends, nothing else does: its instances live on under the
 //! launcher, and the next agent finds them.
 //!
-//! One task drives the node ([`driver`]), one keeps the link to the controller ([`uplink`]), and
-//! each stream that the controller opens has a task of its own ([`streams`]).
+//! One task drives the node (`driver`), one keeps the link to the controller (`uplink`), and
+//! each stream that the controller opens has a task of its own (`streams`).
 
 pub mod connect;
 pub mod link;
