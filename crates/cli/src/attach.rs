@@ -18,6 +18,9 @@ use tokio_util::io::ReaderStream;
 /// How often an instance is looked at until it runs.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// How often a signal is sent to a process that has just been started, until it is there.
+const TELL_ATTEMPTS_MAX: u32 = 100;
+
 /// How long a command may take to start before it is said what it waits for.
 const PATIENCE: Duration = Duration::from_secs(1);
 
@@ -35,15 +38,17 @@ pub(crate) struct Attached {
     pub(crate) memory: Option<String>,
 }
 
-/// The signals that are passed on, which would end this process otherwise.
-struct Signals {
+/// The signals that are passed on, which would end this process otherwise. To be made before what
+/// they are meant for is started, so that none is lost.
+pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
     count: u32,
 }
 
 impl Signals {
-    fn new() -> Result<Signals, CliError> {
+    /// From now on, these signals do not end this process.
+    pub(crate) fn new() -> Result<Signals, CliError> {
         let listen = |kind| signal(kind).map_err(CliError::failed);
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
@@ -65,8 +70,7 @@ impl Signals {
 
 impl Attached {
     /// Follows the process to its end, and gives back the code to exit with.
-    pub(crate) async fn follow(&self) -> Result<ExitCode, CliError> {
-        let mut signals = Signals::new()?;
+    pub(crate) async fn follow(&self, mut signals: Signals) -> Result<ExitCode, CliError> {
         let query = LogQuery {
             process: self.process,
             follow: true,
@@ -122,21 +126,37 @@ impl Attached {
     /// Passes a signal on; the second one ends the session, the third one this process.
     async fn pass_on(&self, number: i32, before: u32) -> Result<(), CliError> {
         match before {
-            0 => {
-                let instance = self.instance.to_string();
-                let sent = self.client.signal(&instance, self.process, number).await;
-                // It may not run yet, or not any more.
-                if sent.is_err() {
-                    self.end().await;
-                }
-                Ok(())
-            }
-            1 => {
+            0 if self.tell(number).await => Ok(()),
+            0 | 1 => {
                 self.end().await;
                 Ok(())
             }
             _ => Err(CliError::silent(ExitCode::of_signal(number))),
         }
+    }
+
+    /// Sends the process a signal. False if there is no process to take it.
+    async fn tell(&self, number: i32) -> bool {
+        let instance = self.instance.to_string();
+        for _ in 0..TELL_ATTEMPTS_MAX {
+            if self
+                .client
+                .signal(&instance, self.process, number)
+                .await
+                .is_ok()
+            {
+                return true;
+            }
+            let found = self.client.instance(&instance).await;
+            let is_about_to_run = found.is_ok_and(|found| {
+                matches!(found.phase, Phase::Starting | Phase::Running | Phase::Ready)
+            });
+            if !is_about_to_run {
+                return false;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        false
     }
 
     /// Ends what was started: the session, or the further process in it.

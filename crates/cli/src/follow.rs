@@ -60,10 +60,17 @@ impl Followers {
         self.add_with(instance, workload, &query);
     }
 
-    /// Follows the instance that an event is about, from its first output on.
+    /// Follows the instance that an event is about, from its first output on. An instance that has
+    /// no node yet has nothing to follow.
     pub(crate) fn add_new(&mut self, event: &EventView) {
+        const BEGUN: [&str; 4] = [
+            "instance.assigned",
+            "instance.running",
+            "instance.ready",
+            "instance.ended",
+        ];
         if let (Some(instance), Some(workload)) = (event.instance, &event.workload)
-            && event.kind == "instance.running"
+            && BEGUN.contains(&event.kind.as_str())
         {
             let query = LogQuery {
                 follow: true,

@@ -1,7 +1,7 @@
 //! `spawnery run`: one isolated command.
 
 use super::Outcome;
-use crate::attach::{Attached, is_input_wanted};
+use crate::attach::{Attached, Signals, is_input_wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
@@ -72,7 +72,7 @@ impl Run {
         match existing_server(context)? {
             Some(client) => crate::runtime::client(async {
                 let memory = context.config.text("memory").map(str::to_owned);
-                let ran = run_on(client, session, has_stdin, memory).await;
+                let ran = run_on(client, Signals::new()?, session, has_stdin, memory).await;
                 ran.map_err(ours)
             }),
             None => crate::runtime::server(async {
@@ -126,6 +126,7 @@ pub(crate) fn ours(error: CliError) -> CliError {
 
 async fn run_on(
     client: Client,
+    signals: Signals,
     session: Value,
     has_stdin: bool,
     memory: Option<String>,
@@ -142,7 +143,7 @@ async fn run_on(
         has_stdin,
         memory,
     };
-    attached.follow().await
+    attached.follow(signals).await
 }
 
 async fn in_private(
@@ -151,9 +152,10 @@ async fn in_private(
     has_stdin: bool,
     memory: Option<String>,
 ) -> Outcome {
+    let signals = Signals::new()?;
     let server = Private::start(name).await?;
     let outcome = match server.client() {
-        Ok(client) => run_on(client, session, has_stdin, memory).await,
+        Ok(client) => run_on(client, signals, session, has_stdin, memory).await,
         Err(error) => Err(error),
     };
     server.stop().await?;

@@ -2,7 +2,7 @@
 
 use super::run::variables;
 use super::{Outcome, instances};
-use crate::attach::{Attached, is_input_wanted};
+use crate::attach::{Attached, Signals, is_input_wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
@@ -156,6 +156,7 @@ async fn exec(context: &Context, session: &str, request: ExecRequest) -> Outcome
         let instance = client.instance(session).await?;
         let has_stdin = request.stdin;
         let id = instance.id.to_string();
+        let signals = Signals::new()?;
         let started = client.exec(&id, &request).await?;
         let attached = Attached {
             client,
@@ -164,7 +165,7 @@ async fn exec(context: &Context, session: &str, request: ExecRequest) -> Outcome
             has_stdin,
             memory: None,
         };
-        attached.follow().await
+        attached.follow(signals).await
     };
     work.await.map_err(super::run::ours)
 }
