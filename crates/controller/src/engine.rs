@@ -191,32 +191,48 @@ impl Engine {
         }
     }
 
+    /// Events go out first, so that whoever follows them from an answer on has missed none.
     fn release_outputs(&mut self) {
+        let outputs: Vec<_> = std::iter::from_fn(|| self.sequencer.0.poll_output()).collect();
         let mut events: Vec<Event> = Vec::new();
-        while let Some(output) = self.sequencer.0.poll_output() {
+        let mut others = Vec::with_capacity(outputs.len());
+        for output in outputs {
             match output {
-                // Whoever asked may have gone away.
-                Output::Reply {
-                    ticket: Ticket::Reply(reply),
-                    result,
-                } => {
-                    let _ = reply.send(result);
-                }
-                Output::Query {
-                    ticket: Ticket::Query(answer),
-                    refused,
-                } => match refused {
-                    Some(rejection) => answer(Err(rejection)),
-                    None => answer(Ok(self.sequencer.0.state())),
-                },
-                Output::Reply { .. } | Output::Query { .. } => {
-                    unreachable!("an answer goes to the ticket that its input came with")
-                }
-                Output::Orders { node, orders } => self.links.send(node, orders),
                 Output::Event(event) => events.push(*event),
+                other => others.push(other),
             }
         }
         self.events.publish(events);
+        for output in others {
+            self.release(output);
+        }
+        self.count();
+    }
+
+    fn release(&self, output: Output<Ticket>) {
+        match output {
+            // Whoever asked may have gone away.
+            Output::Reply {
+                ticket: Ticket::Reply(reply),
+                result,
+            } => {
+                let _ = reply.send(result);
+            }
+            Output::Query {
+                ticket: Ticket::Query(answer),
+                refused,
+            } => match refused {
+                Some(rejection) => answer(Err(rejection)),
+                None => answer(Ok(self.state())),
+            },
+            Output::Orders { node, orders } => self.links.send(node, orders),
+            Output::Reply { .. } | Output::Query { .. } | Output::Event(_) => {
+                unreachable!("an answer goes to the ticket that its input came with")
+            }
+        }
+    }
+
+    fn count(&self) {
         let counters = &self.counters;
         counters
             .reign

@@ -68,6 +68,15 @@ impl EventHub {
         })
     }
 
+    /// Events up to and with this position are not kept, because this process never saw them.
+    pub(crate) fn begin_after(&self, position: u64) {
+        let mut ring = self.ring.lock().expect("no holder panics");
+        ring.dropped_last = (position > 0).then_some(EventCursor {
+            position,
+            index: u32::MAX,
+        });
+    }
+
     /// Adds events in order.
     pub(crate) fn publish(&self, events: Vec<Event>) {
         if events.is_empty() {
@@ -103,13 +112,9 @@ impl EventHub {
             EventStart::Oldest => ring.dropped,
             EventStart::Now => ring.dropped + ring.events.len() as u64,
             EventStart::After(after) => {
-                if ring.dropped_last.is_some_and(|dropped| after < dropped)
-                    && let Some((oldest, _)) = ring.events.front()
-                {
-                    gap = Some(EventItem::Gap {
-                        after,
-                        oldest: *oldest,
-                    });
+                if let Some(dropped) = ring.dropped_last.filter(|dropped| after < *dropped) {
+                    let oldest = ring.events.front().map_or(dropped, |(oldest, _)| *oldest);
+                    gap = Some(EventItem::Gap { after, oldest });
                 }
                 let known = ring.events.partition_point(|(cursor, _)| *cursor <= after);
                 ring.dropped + known as u64
@@ -244,5 +249,17 @@ mod tests {
         let mut stream = hub.follow(EventStart::Now);
         hub.publish((1..=EVENTS_KEPT_MAX as u64 + 5).map(event).collect());
         assert_eq!(places(&mut stream)[..2], [(0, 0), (6, 0)]);
+    }
+
+    #[test]
+    fn what_a_snapshot_stands_for_is_told_as_a_gap() {
+        let hub = EventHub::new();
+        hub.begin_after(7);
+        let after = |position| EventStart::After(EventCursor { position, index: 0 });
+        assert_eq!(places(&mut hub.follow(after(3))), [(0, 0)]);
+        hub.publish(vec![event(8)]);
+        assert_eq!(places(&mut hub.follow(after(3))), [(0, 0), (8, 0)]);
+        assert_eq!(places(&mut hub.follow(after(8))), []);
+        assert_eq!(places(&mut hub.follow(EventStart::Oldest)), [(8, 0)]);
     }
 }

@@ -39,7 +39,7 @@ pub enum StartError {
 
 /// Rebuilds the state. The events of the replayed records are published again.
 pub(crate) fn recover(journal: &dyn Journal, events: &EventHub) -> Result<State, StartError> {
-    let mut state = match journal.load_snapshot()? {
+    let state = match journal.load_snapshot()? {
         Some(snapshot) => State::decode(&snapshot.state).map_err(|error| StartError::Foreign {
             what: "snapshot",
             position: snapshot.position,
@@ -47,6 +47,12 @@ pub(crate) fn recover(journal: &dyn Journal, events: &EventHub) -> Result<State,
         })?,
         None => State::default(),
     };
+    // What led to a snapshot is not told again.
+    events.begin_after(state.position());
+    replay(journal, events, state)
+}
+
+fn replay(journal: &dyn Journal, events: &EventHub, mut state: State) -> Result<State, StartError> {
     loop {
         let entries = journal.read_from(state.position() + 1, READ_COUNT_MAX)?;
         if entries.is_empty() {

@@ -140,7 +140,7 @@ impl FakeAgent {
             token: token.reveal().to_owned(),
             name: name("one"),
         };
-        let mut agent = FakeAgent::connect(controller, joining()).await.unwrap();
+        let agent = FakeAgent::connect(controller, joining()).await.unwrap();
         let again = FakeAgent::connect(controller, joining()).await;
         assert!(again.is_err_and(|reason| reason.contains("unknown, used or expired")));
         agent
