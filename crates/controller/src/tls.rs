@@ -4,7 +4,6 @@
 //! so that an agent trusts this server and no other from its first connection on.
 
 use crate::handle::Controller;
-use crate::secret::Secret;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair,
     KeyUsagePurpose,
@@ -13,6 +12,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use sha2::{Digest, Sha256};
+use spawnery_agent::tls::SERVER_NAME;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -20,10 +20,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
-
-/// The name in the server's certificate. Agents expect it whatever address they dial, because
-/// they trust this one CA only.
-pub const SERVER_NAME: &str = "spawnery";
 
 /// The CA could not be loaded or made.
 #[derive(Debug, thiserror::Error)]
@@ -81,11 +77,6 @@ impl Authority {
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect()
-    }
-
-    /// The text of a join token: a secret and this CA's fingerprint.
-    pub fn join_token(&self, secret: &Secret) -> String {
-        format!("{}.{}", secret.reveal(), self.fingerprint())
     }
 
     /// Serves agents that connect to `listener`, until the task is dropped.
