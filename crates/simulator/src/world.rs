@@ -23,6 +23,10 @@ use spawnery_model::{Bytes, Capacity, CpuMillis, InstanceId, Orders};
 /// a lease that runs out twice, and a service of several replicas that are replaced one by one.
 const CONVERGENCE_MS_MAX: u64 = 400_000;
 
+/// How long it takes at least until what happened before has no consequence any more: longer than
+/// a lease, which may have been about to run out.
+const CONVERGENCE_MS_MIN: u64 = 20_000;
+
 /// How often it is looked whether everything is as it should be.
 const CONVERGENCE_CHECK_MS: u64 = 500;
 

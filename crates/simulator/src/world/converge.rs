@@ -1,6 +1,8 @@
 //! After the faults: is everything as it should be?
 
-use super::{CONVERGENCE_CHECK_MS, CONVERGENCE_MS_MAX, Happening, World, trace};
+use super::{
+    CONVERGENCE_CHECK_MS, CONVERGENCE_MS_MAX, CONVERGENCE_MS_MIN, Happening, World, trace,
+};
 use crate::promises::broken;
 use spawnery_cluster::State;
 use spawnery_cluster::state::{Slot, WorkloadEntry};
@@ -29,7 +31,13 @@ impl World {
         let Some(healed_at) = self.healed_at else {
             return;
         };
-        match self.settled() {
+        let early = self.now - healed_at < CONVERGENCE_MS_MIN;
+        let settled = if early {
+            Err("it is early".to_owned())
+        } else {
+            self.settled()
+        };
+        match settled {
             Ok(()) => {
                 trace!(self, "converged");
                 self.introductions_then = Some(self.introductions());
