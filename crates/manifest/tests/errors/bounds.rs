@@ -1,6 +1,6 @@
 //! How errors are shown, what they keep to themselves, and what bounds the work on bad input.
 
-use crate::{check, yaml};
+use crate::yaml;
 use spawnery_manifest::{ERRORS_MAX, Format, parse};
 use spawnery_model::limits::MANIFEST_BYTES_MAX;
 
