@@ -31,7 +31,7 @@ struct Section {
     /// What `--only` takes.
     name: &'static str,
     /// Measures it.
-    measure: fn() -> Result<Vec<Row>, Failure>,
+    measure: fn(&Options) -> Result<Vec<Row>, Failure>,
 }
 
 /// All sections. The memory of this process comes first: later ones leave free memory behind,
@@ -86,7 +86,9 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut rows = Vec::new();
     for section in SECTIONS.iter().filter(|it| options.wants(it.name)) {
         eprintln!("measuring {} …", section.name);
-        rows.extend((section.measure)().map_err(|reason| format!("{}: {reason}", section.name))?);
+        rows.extend(
+            (section.measure)(options).map_err(|reason| format!("{}: {reason}", section.name))?,
+        );
     }
     let text = if options.json {
         row::json(&rows)

@@ -38,6 +38,7 @@ Usage: cargo xtask <command> [options]
               --coverage     also show how often each thing happened
   bench     measure the numbers to hold, beside their peers
               --only NAME    only this section (may be repeated)
+              --binary FILE  measure this `spawnery` instead of building it
               --json         print for programs
   fuzz      run the property tests with many more cases
               --seconds N    for how long (default 60)

@@ -8,6 +8,7 @@ use spawnery_model::Name;
 
 use super::cluster::workloads;
 use super::figure::Figure;
+use super::options::Options;
 use super::row::{Goal, Row};
 use crate::Failure;
 
@@ -21,7 +22,7 @@ pub const TIME: Duration = Duration::from_secs(5);
 const RECORD_BYTES: usize = 200;
 
 /// Each caller creates a session, then ends it, over and over. Each answer is durable.
-pub fn measure() -> Result<Vec<Row>, Failure> {
+pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let config = Config {

@@ -6,6 +6,7 @@ use spawnery_cluster::Command;
 
 use super::cluster::{Cluster, workloads};
 use super::figure::Figure;
+use super::options::Options;
 use super::row::{Goal, Row};
 use super::server::{self, Process, Server};
 use crate::Failure;
@@ -15,7 +16,7 @@ const SERVICES: usize = 500;
 const REPLICAS: usize = 100;
 
 /// What the controller's core holds for each live instance: a cluster of 50,000 that are ready.
-pub fn controller() -> Result<Vec<Row>, Failure> {
+pub fn controller(_: &Options) -> Result<Vec<Row>, Failure> {
     let mut cluster = Cluster::new(None)?;
     for number in 0..10 {
         cluster.join(number)?;
@@ -71,8 +72,8 @@ pub fn resident(process: &str) -> Result<u64, Failure> {
 
 /// What an agent and its launcher hold when nothing runs: in processes of their own, as on a
 /// machine that joined a server elsewhere.
-pub fn node() -> Result<Vec<Row>, Failure> {
-    let binary = server::binary()?;
+pub fn node(options: &Options) -> Result<Vec<Row>, Failure> {
+    let binary = server::binary(options)?;
     let mut server = Server::start(&binary, &["--no-agent", "--link-listen", "127.0.0.1:0"])?;
     let link = server.link.clone().ok_or("the server takes in no agents")?;
     let invitation = server.process.ask(&["nodes", "invite"])?;
@@ -87,18 +88,8 @@ pub fn node() -> Result<Vec<Row>, Failure> {
         .process
         .wait_for("node that is up", server::node_is_up)?;
     let launcher = agent.wait_for("launcher", |agent| agent.launcher().ok())?;
-    // Once a session has come and gone, all that is lazily loaded is there.
-    server.process.ask(&["session", "create", "--", "true"])?;
-    server
-        .process
-        .wait_for("session that has ended", |process| {
-            let sessions = process.ask(&["session", "list", "--all"]).ok()?;
-            sessions
-                .as_array()?
-                .iter()
-                .any(|it| it["phase"] == "ended")
-                .then_some(())
-        })?;
+    // Once something has run, all that comes with the first time is there.
+    server.process.run(&["run", "--", "true"])?;
     let agent_bytes = resident(&agent.id().to_string())?;
     let launcher_bytes = resident(&launcher.to_string())?;
     let bytes = agent_bytes + launcher_bytes;

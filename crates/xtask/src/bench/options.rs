@@ -1,11 +1,15 @@
 //! What was asked for.
 
+use std::path::PathBuf;
+
 use super::names;
 use crate::Failure;
 
 /// What was asked for.
 pub struct Options {
     only: Vec<String>,
+    /// The `spawnery` to measure; without, it is built.
+    pub binary: Option<PathBuf>,
     /// Whether to print for programs.
     pub json: bool,
 }
@@ -17,11 +21,16 @@ impl Options {
     pub fn parse(mut arguments: lexopt::Parser) -> Result<Options, Failure> {
         let mut options = Options {
             only: Vec::new(),
+            binary: None,
             json: false,
         };
         while let Some(argument) = arguments.next().map_err(|error| error.to_string())? {
             match argument {
                 lexopt::Arg::Long("json") => options.json = true,
+                lexopt::Arg::Long("binary") => {
+                    let value = arguments.value().map_err(|error| error.to_string())?;
+                    options.binary = Some(PathBuf::from(value));
+                }
                 lexopt::Arg::Long("only") => {
                     let value = arguments.value().map_err(|error| error.to_string())?;
                     let name = value.to_string_lossy().into_owned();

@@ -9,6 +9,7 @@ use spawnery_model::{
 use spawnery_placement::{Pool, Request, choose};
 
 use super::figure::Figure;
+use super::options::Options;
 use super::row::{Goal, Row};
 use crate::Failure;
 
@@ -17,7 +18,7 @@ const INSTANCES: usize = 100_000;
 const DECISIONS: usize = 200_000;
 
 /// Chooses a node, reserves on it and releases the oldest reservation, over and over.
-pub fn measure() -> Result<Vec<Row>, Failure> {
+pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let mut cluster = Cluster::new()?;
     for number in 0..INSTANCES {
         cluster.place(number, &[])?;
@@ -58,8 +59,8 @@ impl Cluster {
             let zone = ["eu", "us", "asia"][(number % 3) as usize];
             let labels = BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
             let capacity = Capacity {
-                memory: Bytes::mib(16_384),
-                cpu: CpuMillis(8_000),
+                memory: Bytes::mib(65_536),
+                cpu: CpuMillis(32_000),
             };
             // Spread over all ids, as random ones are.
             let id = NodeId(Id::from_bits((number + 1) * 0x9e37_79b9_7f4a_7c15_f39d));

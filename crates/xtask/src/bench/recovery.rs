@@ -9,6 +9,7 @@ use spawnery_model::Name;
 
 use super::cluster::{Cluster, workloads};
 use super::figure::Figure;
+use super::options::Options;
 use super::row::{Goal, Row};
 use crate::Failure;
 
@@ -19,7 +20,7 @@ const RECORDS: usize = 500_000;
 const BATCH: usize = 1_000;
 
 /// Writes a journal of sessions that came and went, then starts a controller on it.
-pub fn measure() -> Result<Vec<Row>, Failure> {
+pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let records = write(folder.path())?;
     let config = Config {

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::controller::{CALLERS, TIME};
 use super::figure::Figure;
 use super::http::Connection;
+use super::options::Options;
 use super::row::{Goal, Row};
 use super::server::{self, Server};
 use crate::Failure;
@@ -17,8 +18,8 @@ const MANIFEST: &str = r#"{"sessions": {"shell": {"run": ["sh"], "memory": "1M"}
 
 /// As in the controller: each caller creates a session and ends it. No node is there to start
 /// them, so only the commands are measured.
-pub fn measure() -> Result<Vec<Row>, Failure> {
-    let server = Arc::new(Server::start(&server::binary()?, &["--no-agent"])?);
+pub fn measure(options: &Options) -> Result<Vec<Row>, Failure> {
+    let server = Arc::new(Server::start(&server::binary(options)?, &["--no-agent"])?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -33,7 +34,7 @@ pub fn measure() -> Result<Vec<Row>, Failure> {
 
 async fn all_callers(server: &Arc<Server>) -> Result<Vec<Duration>, Failure> {
     let mut connection = Connection::open(server).await?;
-    connection.send("POST", "/v1/manifest", MANIFEST).await?;
+    connection.send("PUT", "/v1/manifest", MANIFEST).await?;
     connection.rest().await?;
     let tasks = tokio::task::LocalSet::new();
     let callers: Vec<_> = (0..CALLERS)

@@ -8,6 +8,7 @@ use spawnery_model::Workload;
 
 use super::cluster::workloads;
 use super::figure::Figure;
+use super::options::Options;
 use super::row::{Goal, Row};
 use crate::Failure;
 
@@ -23,7 +24,7 @@ const JOBS_PER_COMMAND: usize = 2_000;
 const TIME: Duration = Duration::from_secs(30);
 
 /// Applies the jobs and watches which run when.
-pub fn measure() -> Result<Vec<Row>, Failure> {
+pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
     let config = Config {

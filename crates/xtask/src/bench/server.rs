@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::options::Options;
 use crate::Failure;
 use crate::process::{self, cargo};
 
@@ -18,12 +19,15 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// How often it is looked whether it has.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Builds the binary and says where it is.
+/// Says where the binary is: the one that was asked for, or one that is built now.
 ///
 /// # Errors
 ///
 /// When it cannot be built.
-pub fn binary() -> Result<PathBuf, Failure> {
+pub fn binary(options: &Options) -> Result<PathBuf, Failure> {
+    if let Some(binary) = &options.binary {
+        return Ok(binary.clone());
+    }
     process::run(&mut cargo(&[
         "build",
         "--release",
@@ -98,13 +102,22 @@ impl Process {
     ///
     /// When it fails.
     pub fn ask(&self, arguments: &[&str]) -> Result<Value, Failure> {
-        let mut ask = command(&self.program);
-        ask.args(arguments)
-            .arg("--json")
-            .arg("--data")
-            .arg(self.data());
-        let text = process::output(&mut ask)?;
+        let text = self.run(arguments)?;
         serde_json::from_str(&text).map_err(|error| format!("{error} in {text:?}"))
+    }
+
+    /// Runs a command of the binary against this server, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// When it fails.
+    pub fn run(&self, arguments: &[&str]) -> Result<String, Failure> {
+        let mut run = command(&self.program);
+        run.arg("--json")
+            .arg("--data")
+            .arg(self.data())
+            .args(arguments);
+        process::output(&mut run)
     }
 
     /// Waits until a question has an answer.

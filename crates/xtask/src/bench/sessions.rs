@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::figure::Figure;
 use super::http::Connection;
+use super::options::Options;
 use super::peers;
 use super::row::{Goal, Row};
 use super::server::{self, Server};
@@ -30,8 +31,8 @@ const ROUNDS: usize = 8;
 const COUNT_DOCKER: usize = 20;
 
 /// Measures sessions beside `bwrap` and Docker.
-pub fn measure() -> Result<Vec<Row>, Failure> {
-    let server = Arc::new(Server::start(&server::binary()?, &[])?);
+pub fn measure(options: &Options) -> Result<Vec<Row>, Failure> {
+    let server = Arc::new(Server::start(&server::binary(options)?, &[])?);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
