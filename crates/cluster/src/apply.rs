@@ -46,8 +46,8 @@ pub enum Effect {
     /// Look whether a service has the replicas that it wants. Not held back: it only leads to
     /// further records.
     Reconcile(Name),
-    /// The same for all services.
-    ReconcileAll,
+    /// The same for all services that run on every node.
+    ReconcileEveryNode,
     /// Tell whoever follows along.
     Event(Box<Event>),
 }

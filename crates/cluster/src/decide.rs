@@ -11,7 +11,7 @@ use crate::command::Ids;
 use crate::record::{Change, Record};
 use crate::state::{State, Timer};
 use place::PlacementPass;
-use spawnery_model::{InstanceId, Kind, Name, Origin, Phase, StopCause, Timestamp};
+use spawnery_model::{InstanceId, Kind, Name, Origin, Phase, Replicas, StopCause, Timestamp};
 use std::collections::BTreeSet;
 
 /// Where to look. It holds nothing that a restart could lose: a new one looks everywhere.
@@ -21,6 +21,8 @@ pub struct Attention {
     services: BTreeSet<Name>,
     /// All services are to be looked at.
     services_all: bool,
+    /// Those that run on every node are.
+    services_on_every_node: bool,
     /// When to look at a service again.
     wake_ups: BTreeSet<(Timestamp, Name)>,
     /// How far placing has come.
@@ -41,9 +43,9 @@ impl Attention {
         self.services.insert(name);
     }
 
-    /// Looks at all services soon.
-    pub fn all_services(&mut self) {
-        self.services_all = true;
+    /// Looks soon at all services that run on every node.
+    pub fn services_on_every_node(&mut self) {
+        self.services_on_every_node = true;
     }
 
     /// When something is due that no command brings.
@@ -103,10 +105,14 @@ fn next_replica(
     now: Timestamp,
     ids: &mut dyn Ids,
 ) -> Option<Change> {
-    if std::mem::take(&mut attention.services_all) {
+    let all = std::mem::take(&mut attention.services_all);
+    if std::mem::take(&mut attention.services_on_every_node) || all {
         let services = state
             .workloads()
-            .filter(|e| matches!(e.workload.kind, Kind::Service(_)));
+            .filter(|entry| match &entry.workload.kind {
+                Kind::Service(service) => all || service.replicas == Replicas::EveryNode,
+                Kind::Job(_) | Kind::Session(_) => false,
+            });
         attention
             .services
             .extend(services.map(|entry| entry.workload.name.clone()));

@@ -266,7 +266,7 @@ impl<T> Sequencer<T> {
         for effect in effects {
             match effect {
                 Effect::Reconcile(name) => self.attention.service(name),
-                Effect::ReconcileAll => self.attention.all_services(),
+                Effect::ReconcileEveryNode => self.attention.services_on_every_node(),
                 effect => self.held.push(Held::Effect(effect)),
             }
         }
@@ -427,7 +427,7 @@ impl<T> Sequencer<T> {
             }
             Effect::NodeLost { node } => self.outbox.lose(node),
             Effect::Event(event) => self.output.push_back(Output::Event(event)),
-            Effect::Reconcile(_) | Effect::ReconcileAll => {
+            Effect::Reconcile(_) | Effect::ReconcileEveryNode => {
                 unreachable!("these are not held back")
             }
         }

@@ -98,7 +98,7 @@ impl Applier<'_> {
             self.node_event("node.up", id, "is up");
         }
         self.room_appeared();
-        self.reconcile_all();
+        self.reconcile_around(id);
     }
 
     /// Ends the instances that the node had begun with and no longer has.
@@ -168,7 +168,7 @@ impl Applier<'_> {
         for instance in live {
             self.end_instance(instance, EndReason::NodeLost, None);
         }
-        self.reconcile_all();
+        self.reconcile_around(id);
     }
 
     pub(super) fn node_draining(&mut self, id: NodeId, draining: bool, by: &str) {
@@ -185,7 +185,7 @@ impl Applier<'_> {
             );
             self.room_appeared();
         }
-        self.reconcile_all();
+        self.reconcile_around(id);
     }
 
     /// Sessions and attempts have no replica to take over: they are told to end. Services are
@@ -241,7 +241,7 @@ impl Applier<'_> {
                 entry.slots.remove(&Slot::Node(id));
             }
         }
-        self.reconcile_all();
+        self.reconcile_around(id);
     }
 
     pub(super) fn node_mut(&mut self, id: NodeId) -> &mut NodeEntry {
@@ -272,9 +272,22 @@ impl Applier<'_> {
         self.state.agenda.room_at = self.state.position;
     }
 
-    /// Every service may want something else when the nodes have changed.
-    fn reconcile_all(&mut self) {
-        self.effects.push(Effect::ReconcileAll);
+    /// Services that run on every node may want something else when a node has changed, and so may
+    /// those that have a replica on it.
+    fn reconcile_around(&mut self, id: NodeId) {
+        self.effects.push(Effect::ReconcileEveryNode);
+        let Some(entry) = self.state.nodes.get(&id) else {
+            return;
+        };
+        let instances = entry.instances.iter().map(|id| &self.state.instances[id]);
+        let live = instances.filter(|instance| instance.phase != Phase::Ended);
+        let names: BTreeSet<Name> = live
+            .filter(|instance| self.state.is_service(&instance.workload))
+            .map(|instance| instance.workload.clone())
+            .collect();
+        for name in names {
+            self.reconcile(&name);
+        }
     }
 
     fn node_event(&mut self, kind: &'static str, node: NodeId, what: &str) {
