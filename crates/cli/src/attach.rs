@@ -43,6 +43,7 @@ pub(crate) struct Attached {
 pub(crate) struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hangup: Signal,
     count: u32,
 }
 
@@ -53,6 +54,7 @@ impl Signals {
         Ok(Signals {
             interrupt: listen(SignalKind::interrupt())?,
             terminate: listen(SignalKind::terminate())?,
+            hangup: listen(SignalKind::hangup())?,
             count: 0,
         })
     }
@@ -62,6 +64,11 @@ impl Signals {
         let number = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.hangup.recv() => {
+                // Whoever could ask a second time has gone.
+                self.count = self.count.max(1);
+                SignalKind::hangup().as_raw_value()
+            }
         };
         self.count += 1;
         (number, self.count - 1)

@@ -86,6 +86,14 @@ impl Output {
         }
     }
 
+    /// Says what was done: as a JSON document, or in words.
+    pub(crate) fn said(&self, data: &impl Serialize, words: &str) -> Result<(), CliError> {
+        match self.is_json {
+            true => self.json(data),
+            false => self.line(words),
+        }
+    }
+
     /// `text` in a style, if there is colour.
     pub(crate) fn paint(&self, text: &str, style: Style) -> String {
         match self.has_colour {

@@ -10,6 +10,9 @@ const SHOWN_AFTER: Duration = Duration::from_secs(1);
 /// How often the spinner turns.
 const TURN: Duration = Duration::from_millis(100);
 
+/// How often work in another thread is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// A line that says what is being waited for. It goes away when it is dropped.
 pub(crate) struct Progress {
     bar: ProgressBar,
@@ -39,6 +42,20 @@ impl Progress {
             self.bar.enable_steady_tick(TURN);
         }
         self.bar.set_message(text.into());
+    }
+
+    /// Does `work`, which blocks, in a thread of its own, and says meanwhile what it is.
+    pub(crate) fn during_blocking<T: Send>(text: &str, work: impl FnOnce() -> T + Send) -> T {
+        let mut progress = Progress::new();
+        std::thread::scope(|scope| {
+            let worker = scope.spawn(work);
+            while !worker.is_finished() {
+                progress.say(text);
+                std::thread::sleep(LOOK);
+            }
+            let result = worker.join();
+            result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     /// Waits for `work` and says meanwhile what it is.

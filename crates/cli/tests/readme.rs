@@ -2,7 +2,7 @@
 //!
 //! In a block that is marked `console`, a line with `$ ` before it is a command for `sh`, and the
 //! lines up to the next command are what it prints. `…` stands for any characters of a line and,
-//! alone in its line, for any lines. A command that ends with `&` goes on in the background, until
+//! alone in its line, for any lines; any number of spaces is as good as one. A command that ends with `&` goes on in the background, until
 //! the README ends; the next one waits until it has printed what stands below it.
 
 use std::fs::{self, File};
@@ -73,15 +73,21 @@ fn fits(expected: &[String], printed: &[&str]) -> bool {
     }
 }
 
+/// How wide a column is depends on what is in it, so any number of spaces is as good as one.
 fn line_fits(expected: &str, line: &str) -> bool {
+    let single = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    text_fits(&single(expected), &single(line))
+}
+
+fn text_fits(expected: &str, line: &str) -> bool {
     let Some((before, after)) = expected.split_once('…') else {
-        return expected.trim_end() == line.trim_end();
+        return expected == line;
     };
     let Some(rest) = line.strip_prefix(before) else {
         return false;
     };
     let places = rest.char_indices().map(|(at, _)| at).chain([rest.len()]);
-    places.into_iter().any(|at| line_fits(after, &rest[at..]))
+    places.into_iter().any(|at| text_fits(after, &rest[at..]))
 }
 
 /// Somebody who follows the README.
@@ -236,5 +242,6 @@ fn an_ellipsis_stands_for_anything() {
     check("…\nc", "a\nb", false);
     check("a … c …", "a b c d", true);
     check("a…c", "abd", false);
+    check("a  b", "a    b", true);
     check("", "", true);
 }

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::exit::ExitCode;
 use crate::isolation;
 use crate::place::Place;
+use crate::progress::Progress;
 use crate::table::{Cell, Table};
 use owo_colors::Style;
 use serde::Serialize;
@@ -28,7 +29,7 @@ impl Doctor {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         // Without a data folder it is tried in a temporary one.
         let place = Place::new(context.config.data().unwrap_or_default());
-        let checks = isolation::checks(&place)?;
+        let checks = Progress::during_blocking("trying", || isolation::checks(&place))?;
         if context.output.is_json {
             let rows: Vec<Row<'_>> = checks.iter().map(row).collect();
             context.output.json(&rows)?;

@@ -3,6 +3,7 @@
 use super::Outcome;
 use crate::context::Context;
 use crate::exit::ExitCode;
+use serde_json::json;
 
 /// Empty a node: it takes nothing new, and what it has moves elsewhere
 #[derive(Debug, clap::Args)]
@@ -19,12 +20,14 @@ impl Drain {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         context.client()?.drain(&self.node, !self.undo).await?;
         let node = &self.node;
-        context.output.line(match self.undo {
+        let text = match self.undo {
             true => format!("{node} takes instances again"),
             false => format!(
                 "{node} is being drained; `spawnery instances --node {node}` shows what is left"
             ),
-        })?;
+        };
+        let data = json!({ "node": node, "draining": !self.undo });
+        context.output.said(&data, &text)?;
         Ok(ExitCode::OK)
     }
 }

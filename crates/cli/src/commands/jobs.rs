@@ -75,10 +75,7 @@ async fn run(context: &Context, name: &str, is_waiting: bool) -> Outcome {
     let client = context.client()?;
     let created = client.run_job(name).await?;
     if !is_waiting {
-        match context.output.is_json {
-            true => context.output.json(&created)?,
-            false => context.output.line(created.id.to_string())?,
-        }
+        context.output.said(&created, &created.id.to_string())?;
         return Ok(ExitCode::OK);
     }
     let run = wait_for_run(&client, created.id).await?;

@@ -5,6 +5,7 @@ use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place::Place;
+use crate::progress::Progress;
 use crate::words::bytes;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,7 +39,7 @@ impl Journal {
         let place = Place::new(context.config.data()?);
         let reader = SqliteReader::open(&place.journal()).map_err(opened)?;
         match self.command {
-            JournalCommand::Verify => verify(context, &reader),
+            JournalCommand::Verify => verify(context, reader),
             JournalCommand::Stat => stat(context, &reader),
             JournalCommand::Export { from } => export(context, &reader, from),
         }
@@ -64,8 +65,9 @@ struct Verified {
     warnings: Vec<String>,
 }
 
-fn verify(context: &Context, reader: &SqliteReader) -> Outcome {
-    let found = reader.verify().map_err(CliError::failed)?;
+fn verify(context: &Context, reader: SqliteReader) -> Outcome {
+    let found = Progress::during_blocking("checking every entry", move || reader.verify());
+    let found = found.map_err(CliError::failed)?;
     let verified = Verified {
         is_sound: found.is_sound(),
         first_position: found.first_position,

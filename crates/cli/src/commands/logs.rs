@@ -30,7 +30,7 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "TIME")]
     since: Option<String>,
     /// Only the last so many lines of each instance
-    #[arg(long, value_name = "LINES")]
+    #[arg(long, value_name = "LINES", conflicts_with = "since")]
     tail: Option<u64>,
     /// A further process of the instance, by its number
     #[arg(long, value_name = "NUMBER", default_value = "0")]

@@ -41,7 +41,8 @@ impl Nodes {
             Some(NodesCommand::Invite { life }) => invite(context, &life).await,
             Some(NodesCommand::Remove { node }) => {
                 context.client()?.remove_node(&node).await?;
-                context.output.line(format!("removed {node}"))?;
+                let data = serde_json::json!({ "removed": node });
+                context.output.said(&data, &format!("removed {node}"))?;
                 Ok(ExitCode::OK)
             }
         }

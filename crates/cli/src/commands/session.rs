@@ -108,10 +108,7 @@ async fn create(context: &Context, template: Option<String>, file: Option<PathBu
         }
     };
     let created = context.client()?.create_session(&request).await?;
-    match context.output.is_json {
-        true => context.output.json(&created)?,
-        false => context.output.line(created.id.to_string())?,
-    }
+    context.output.said(&created, &created.id.to_string())?;
     Ok(ExitCode::OK)
 }
 
@@ -174,9 +171,11 @@ async fn end(context: &Context, sessions: &[String]) -> Outcome {
     let client = context.client()?;
     for session in sessions {
         client.end_session(session).await?;
-        if !context.output.is_json {
-            context.output.line(format!("ending {session}"))?;
-        }
     }
+    let lines = sessions.iter().map(|session| format!("ending {session}"));
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    context
+        .output
+        .said(&serde_json::json!({ "ending": sessions }), &lines)?;
     Ok(ExitCode::OK)
 }
