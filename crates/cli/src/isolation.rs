@@ -39,22 +39,17 @@ pub(crate) fn summary(checks: &[Check]) -> Vec<String> {
         true => "as root",
         false => "without root",
     };
-    if missing.is_empty() && weak.is_empty() {
-        return vec![format!("Isolation {user}: everything is enforced.")];
-    }
-    let mut lines = Vec::new();
-    if !missing.is_empty() {
-        lines.push(format!(
-            "Isolation {user}: not enforced: {}",
-            missing.join(", ")
-        ));
-    }
+    let mut lines = match (missing.is_empty(), weak.is_empty()) {
+        (true, true) => return vec![format!("Isolation {user}: everything is enforced.")],
+        (false, _) => vec![format!("Isolation {user}; missing: {}", missing.join(", "))],
+        (true, false) => Vec::new(),
+    };
     if !weak.is_empty() {
-        let start = match missing.is_empty() {
-            true => format!("Isolation {user}: enforced"),
-            false => "Enforced".to_owned(),
-        };
-        lines.push(format!("{start} with weaknesses: {}", weak.join(", ")));
+        let weak = weak.join(", ");
+        lines.push(match lines.is_empty() {
+            true => format!("Isolation {user}; weak: {weak}"),
+            false => format!("weak: {weak}"),
+        });
     }
     if let Some(last) = lines.last_mut() {
         last.push_str(" (see `spawnery doctor`)");
@@ -86,7 +81,7 @@ mod tests {
         ]);
         assert_eq!(weak.len(), 1);
         assert!(
-            weak[0].contains("with weaknesses: b (see `spawnery doctor`)"),
+            weak[0].contains("; weak: b (see `spawnery doctor`)"),
             "{weak:?}"
         );
         let missing = summary(&[
@@ -94,6 +89,6 @@ mod tests {
             check("c", Status::Unavailable),
         ]);
         assert_eq!(missing.len(), 2);
-        assert!(missing[0].ends_with("not enforced: c"));
+        assert!(missing[0].ends_with("; missing: c"));
     }
 }
