@@ -117,7 +117,7 @@ impl Attached {
         if let Some(input) = input {
             input.abort();
         }
-        self.judge(exited)
+        self.judge(exited, signals.count > 0)
     }
 
     fn clone_for_input(&self) -> Attached {
@@ -217,7 +217,7 @@ impl Attached {
     }
 
     /// The code to exit with, after saying why if that is not the command's own doing.
-    fn judge(&self, exited: ExitedView) -> Result<ExitCode, CliError> {
+    fn judge(&self, exited: ExitedView, was_signalled: bool) -> Result<ExitCode, CliError> {
         if is_out_of_memory(exited.exit.as_ref(), exited.end.as_ref()) {
             let message = match &self.memory {
                 Some(memory) => format!("out of memory: it used more than its limit of {memory}"),
@@ -226,21 +226,31 @@ impl Attached {
             let error = CliError::failed(message).with_code(ExitCode::OUT_OF_MEMORY);
             return Err(error.hint("give it more with --memory"));
         }
-        if let Some(exit) = &exited.exit {
-            if let Some(failure) = &exit.failure {
-                return Err(CliError::failed(failure).with_code(ExitCode::NOT_RUN));
+        let code = exited.exit.as_ref().and_then(code_of);
+        let failure = exited.exit.and_then(|exit| exit.failure);
+        let reason = failure.or_else(|| {
+            // Somebody else's doing, such as that of its timeout.
+            let is_foreign = |end: &EndView| !was_signalled && end.code == "stopped";
+            let end = exited.end.filter(|end| code.is_none() || is_foreign(end));
+            end.map(|end| end.reason)
+        });
+        match (reason, code) {
+            (None, Some(code)) => Ok(code),
+            (Some(reason), code) => {
+                Err(CliError::failed(reason).with_code(code.unwrap_or(ExitCode::NOT_RUN)))
             }
-            if let Some(code) = exit.exit_code {
-                return Ok(ExitCode::of_process(code));
-            }
-            if let Some(signal) = exit.signal {
-                return Ok(ExitCode::of_signal(signal));
+            (None, None) => {
+                let message = "it is not known how the command ended";
+                Err(CliError::failed(message).with_code(ExitCode::NOT_RUN))
             }
         }
-        let reason = exited.end.map(|end| end.reason);
-        let reason = reason.unwrap_or_else(|| "it is not known how the command ended".to_owned());
-        Err(CliError::failed(reason).with_code(ExitCode::NOT_RUN))
     }
+}
+
+/// The code of a process that ended by itself or by a signal.
+fn code_of(exit: &ExitView) -> Option<ExitCode> {
+    let code = exit.exit_code.map(ExitCode::of_process);
+    code.or_else(|| exit.signal.map(ExitCode::of_signal))
 }
 
 /// Waits for `work`; for ever, if there is none.

@@ -135,6 +135,14 @@ fn what_is_wrong_is_said_with_the_option_and_the_mend() {
 }
 
 #[test]
+fn a_timeout_ends_it_with_the_reason() {
+    let home = Home::new();
+    let ran = home.output(&["run", "--timeout", "1s", "--", "sleep", "1000"]);
+    ran.expect(128 + 15)
+        .says("error: reached the longest duration allowed");
+}
+
+#[test]
 fn the_first_signal_goes_to_the_command() {
     let home = Home::new();
     let script = "trap 'echo got; exit 9' INT; echo ready; while :; do sleep 0.05; done";
