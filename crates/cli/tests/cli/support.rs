@@ -121,10 +121,20 @@ impl Drop for Home {
         // What a failed test left running.
         for agent in ["data/agent", "agent/agent"] {
             let launcher = self.path(agent).join("launcher");
-            if let Ok(mut client) = LauncherClient::connect(&launcher) {
-                let _ = client.request(Request::Shutdown { stop_all: true });
-            }
+            end_launcher(&launcher);
         }
+    }
+}
+
+/// Ends a launcher with all that it runs, and waits until it writes to its folder no more.
+pub fn end_launcher(data: &Path) {
+    let until = Instant::now() + DEADLINE;
+    while let Ok(mut client) = LauncherClient::connect(data)
+        && Instant::now() < until
+    {
+        // It ends when all has ended, which may be after its answer.
+        let _ = client.request(Request::Shutdown { stop_all: true });
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
