@@ -25,6 +25,9 @@ const SCHEDULES: [(&str, &str); 8] = [
     ("15 1 1 * * *", "America/New_York"),
 ];
 
+/// The program whose ports never listen.
+pub(crate) const MUTE: &str = "mute";
+
 /// What a command may be about.
 pub(crate) struct Scene<'a> {
     pub(crate) state: &'a State,
@@ -185,6 +188,10 @@ pub(crate) fn service(every_node: bool, random: &mut Random) -> Workload {
     if random.chance(100) {
         // A service that comes to an end.
         process.run.push(random.between(500, 5000).to_string());
+    } else if random.chance(60) {
+        // One that never listens, until it is changed.
+        process.run = vec![MUTE.to_owned()];
+        process.ports = vec![http()];
     }
     workload(name("service", random), kind, process, random)
 }
@@ -274,10 +281,7 @@ fn workload(name: Name, kind: Kind, process: Process, random: &mut Random) -> Wo
 
 fn process(word: &str, random: &mut Random) -> Process {
     let ports = match random.chance(400) {
-        true => vec![Port {
-            name: Name::new("http").expect("it is a label"),
-            port: 8080,
-        }],
+        true => vec![http()],
         false => Vec::new(),
     };
     Process {
@@ -293,6 +297,13 @@ fn process(word: &str, random: &mut Random) -> Process {
         network: Network::None,
         files: Vec::new(),
         stdin: None,
+    }
+}
+
+fn http() -> Port {
+    Port {
+        name: Name::new("http").expect("it is a label"),
+        port: 8080,
     }
 }
 

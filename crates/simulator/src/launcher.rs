@@ -1,5 +1,6 @@
 //! The launcher of a simulated machine: it outlives its agent, and its notes outlive itself.
 
+use crate::generate::MUTE;
 use crate::random::Random;
 use crate::swarm::RuntimeTrouble;
 use spawnery_model::{Exit, InstanceId, StartOrder, Stop, Timestamp};
@@ -29,8 +30,8 @@ pub(crate) struct Launcher {
 pub(crate) struct Process {
     pub(crate) order: Box<StartOrder>,
     pub(crate) state: ProcessState,
-    /// When its ports begin to listen.
-    pub(crate) listens_at: u64,
+    /// When its ports begin to listen, if they ever do.
+    pub(crate) listens_at: Option<u64>,
     stopping: bool,
 }
 
@@ -109,6 +110,8 @@ impl Launcher {
         if random.chance(trouble.slow_start) {
             listens_at += random.below(SLOW_MS_MAX);
         }
+        let mute = order.process.run[0] == MUTE;
+        let listens_at = (!mute).then_some(listens_at);
         let fates = if random.chance(trouble.start_fails) {
             let exit = failure("the program was not found", false, now + delay);
             vec![(delay, Fate::Ends { exit, ill: true })]

@@ -17,6 +17,10 @@ use spawnery_model::{
 };
 use std::collections::BTreeMap;
 
+/// Reports of each node that are remembered until they are confirmed: many more than can be on
+/// their way.
+const REPORTS_KEPT_PER_NODE: u64 = 1000;
+
 /// A promise that was broken.
 #[derive(Debug)]
 pub(crate) struct Broken {
@@ -279,7 +283,7 @@ impl Promises {
             self.durable.position()
         );
         ensure!(
-            state.hash() == self.durable.hash() && *state == self.durable,
+            *state == self.durable,
             "a snapshot and the rest give the same as all records",
             "at position {}",
             state.position()
@@ -303,8 +307,14 @@ impl Promises {
             introduces: report.introduction.is_some(),
             observed: report.observed.clone(),
         };
-        let key = (report.node, report.sequence);
-        self.reports.entry(key).or_default().push(logged);
+        let (node, sequence) = (report.node, report.sequence);
+        self.reports
+            .entry((node, sequence))
+            .or_default()
+            .push(logged);
+        if let Some(old) = sequence.checked_sub(REPORTS_KEPT_PER_NODE) {
+            self.reports.remove(&(node, old));
+        }
     }
 
     /// The controller lets a message to a node go out.

@@ -253,12 +253,12 @@ impl Swarm {
         swarm.machines_later = 0;
         swarm.faults_ms = faults_ms;
         swarm.faults = vec![
-            (Fault::ControllerCrash, 120_000),
-            (Fault::AgentCrash, 10_000),
-            (Fault::MachineCrash, 30_000),
-            (Fault::LinkFlap, 10_000),
-            (Fault::PartitionBoth, 20_000),
-            (Fault::JournalFull, 120_000),
+            (Fault::ControllerCrash, 300_000),
+            (Fault::AgentCrash, 30_000),
+            (Fault::MachineCrash, 60_000),
+            (Fault::LinkFlap, 30_000),
+            (Fault::PartitionBoth, 60_000),
+            (Fault::JournalFull, 300_000),
         ];
         swarm.wishes = vec![
             Wish::Session,

@@ -206,7 +206,9 @@ impl World {
         let found = &self.machines[machine];
         let generation = found.agent_generation;
         let process = found.launcher.instances.get(&instance);
-        let listens_at = process.map_or(self.now, |process| process.listens_at);
+        let Some(listens_at) = process.and_then(|process| process.listens_at) else {
+            return;
+        };
         let delay = listens_at.saturating_sub(self.now) + 1;
         let probed = Happening::Probed {
             machine,

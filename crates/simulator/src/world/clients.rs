@@ -282,7 +282,7 @@ impl World {
                 }
                 Kind::Job(job) => {
                     job.schedule = Some(Schedule {
-                        cron: format!("{} * * * * *", number % 60),
+                        cron: format!("{} */5 * * * *", number % 60),
                         time_zone: "UTC".to_owned(),
                     });
                 }

@@ -3,6 +3,7 @@
 use super::{
     CONVERGENCE_CHECK_MS, CONVERGENCE_MS_MAX, CONVERGENCE_MS_MIN, Happening, World, trace,
 };
+use crate::generate::MUTE;
 use crate::promises::broken;
 use spawnery_cluster::State;
 use spawnery_cluster::state::{Slot, WorkloadEntry};
@@ -74,6 +75,9 @@ impl World {
         let Some(process) = &self.controller.process else {
             return Err("the controller is down".to_owned());
         };
+        if process.appending {
+            return Err("an append is under way".to_owned());
+        }
         if let Some(refusal) = process.sequencer.refusal() {
             return Err(refusal.to_string());
         }
@@ -90,7 +94,7 @@ impl World {
         }
         for entry in state.workloads() {
             if let Kind::Service(service) = &entry.workload.kind
-                && !comes_to_an_end(&entry.workload)
+                && !never_settles(&entry.workload)
             {
                 service_settled(state, entry, service.replicas)?;
             }
@@ -164,7 +168,7 @@ impl World {
         }
         // What ends by itself comes and goes, and never settles.
         let told = instance.stop_cause.is_some();
-        if comes_to_an_end(state.definition_of(instance)) && !told {
+        if never_settles(state.definition_of(instance)) && !told {
             return Ok(());
         }
         if instance.stop_cause == Some(StopCause::DurationReached) && self.stops_soon(instance) {
@@ -228,9 +232,10 @@ impl World {
     }
 }
 
-/// Whether its processes end by themselves, so that it is always about to begin anew.
-fn comes_to_an_end(workload: &Workload) -> bool {
-    workload.process.run.len() > 1
+/// Whether its processes end by themselves, so that it is always about to begin anew, or never
+/// become ready.
+fn never_settles(workload: &Workload) -> bool {
+    workload.process.run.len() > 1 || workload.process.run[0] == MUTE
 }
 
 /// A pending instance says why it waits, and there is indeed no place for it.
