@@ -28,7 +28,7 @@ async fn an_instance_lives_from_its_start_to_its_end() {
     link.want_only(Vec::new()).await;
 
     let id = instance(1);
-    let script = "echo hello; trap 'echo bye; exit 5' TERM; while true; do sleep 0.05; done";
+    let script = "trap 'echo bye; exit 5' TERM; echo hello; while true; do sleep 0.05; done";
     link.run(id, start_order(&["sh", "-c", script])).await;
     // It may come before the order.
     let mut log = link.logs(id, LogStart::Sequence(1), true).await;
