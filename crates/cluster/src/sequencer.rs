@@ -9,6 +9,9 @@
 //! 3. [`poll_output`](Sequencer::poll_output) until it is empty;
 //! 4. waits for the next input, or until [`poll_timeout`](Sequencer::poll_timeout).
 //!
+//! Inputs may also be handled while an append is under way. A query then waits until all that the
+//! state holds is durable, so whoever never stops admitting never answers one.
+//!
 //! `now` must never go backwards by much: where it does, records keep the time of the one before.
 
 use crate::admit::{self, ReportStanding, admit};
