@@ -157,11 +157,7 @@ impl Agent {
         let mut node = Node::new(identity.node, introduction);
         let found = runtime.found().await?;
         let is_starting = |found: &&Found| found.pid.is_none() && found.exit.is_none();
-        let starting: Vec<_> = found
-            .iter()
-            .filter(is_starting)
-            .map(|it| it.instance)
-            .collect();
+        let starting: Vec<_> = found.iter().filter(is_starting).map(|it| it.instance).collect();
         node.handle(spawnery_node::Input::Found(found), clock.now());
 
         let id = identity.node;
@@ -169,9 +165,7 @@ impl Agent {
         let (inputs, inputs_out) = mpsc::channel::<Input>(INPUTS_WAITING_MAX);
         let (begun, begun_out) = watch::channel(());
         let mut driver = Driver::new(node, clock, runtime.clone(), inputs.clone(), begun);
-        starting
-            .into_iter()
-            .for_each(|instance| driver.resume(instance));
+        starting.into_iter().for_each(|instance| driver.resume(instance));
         let streams = Streams::new(runtime.clone(), begun_out);
         let uplink = Uplink::new(connector, identity, inputs, streams);
         Ok(Agent {
@@ -204,10 +198,7 @@ impl Agent {
     pub async fn stop(mut self) {
         self.uplink.abort();
         self.driver.abort();
-        for task in [
-            abandoned(&mut self.uplink).await,
-            abandoned(&mut self.driver).await,
-        ] {
+        for task in [abandoned(&mut self.uplink).await, abandoned(&mut self.driver).await] {
             if let Err(reason) = task {
                 tracing::warn!(reason, "a task of the agent had failed");
             }
@@ -242,26 +233,13 @@ async fn abandoned<T>(task: &mut JoinHandle<T>) -> Result<(), String> {
 
 /// Makes the data folder, and makes sure that no other agent uses it.
 fn lock_data(path: &Path) -> Result<File, StartError> {
-    let data = |error| StartError::Data {
-        path: path.to_owned(),
-        error,
-    };
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-        .map_err(data)?;
+    let data = |error| StartError::Data { path: path.to_owned(), error };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(data)?;
     let mut options = File::options();
-    let lock = options
-        .create(true)
-        .append(true)
-        .open(path.join("agent.lock"))
-        .map_err(data)?;
+    let lock = options.create(true).append(true).open(path.join("agent.lock")).map_err(data)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StartError::Busy {
-            path: path.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => Err(StartError::Busy { path: path.to_owned() }),
         Err(TryLockError::Error(error)) => Err(data(error)),
     }
 }
@@ -294,16 +272,11 @@ async fn join(
     secret: Option<String>,
 ) -> Result<SavedIdentity, StartError> {
     let token = secret.ok_or(StartError::NotJoined)?;
-    let joining = Identity::Joining {
-        token,
-        name: config.name.clone(),
-    };
-    let greeted = uplink::greet(connector, joining)
-        .await
-        .map_err(|error| match error {
-            GreetError::Refused { reason, .. } => StartError::Refused { reason },
-            GreetError::Link { reason } => StartError::Unreachable { reason },
-        })?;
+    let joining = Identity::Joining { token, name: config.name.clone() };
+    let greeted = uplink::greet(connector, joining).await.map_err(|error| match error {
+        GreetError::Refused { reason, .. } => StartError::Refused { reason },
+        GreetError::Link { reason } => StartError::Unreachable { reason },
+    })?;
     let missing = || "it gave no credential".to_owned();
     let identity = SavedIdentity {
         node: greeted.node,
@@ -311,9 +284,7 @@ async fn join(
             .credential
             .clone()
             .ok_or_else(|| StartError::Refused { reason: missing() })?,
-        authority: connector
-            .authority()
-            .map(|authority| crate::tls::to_hex(&authority)),
+        authority: connector.authority().map(|authority| crate::tls::to_hex(&authority)),
     };
     identity.save(&config.data_dir)?;
     Ok(identity)

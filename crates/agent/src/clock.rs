@@ -15,10 +15,7 @@ pub(crate) struct Clock {
 impl Clock {
     pub(crate) fn new() -> Clock {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Clock {
-            started_at: Timestamp(since.map_or(0, ms)),
-            started: Instant::now(),
-        }
+        Clock { started_at: Timestamp(since.map_or(0, ms)), started: Instant::now() }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -43,10 +40,7 @@ mod tests {
     fn an_instant_in_the_future_is_as_far_away_as_its_time() {
         let clock = Clock::new();
         let at = clock.started_at.plus(DurationMs(1500));
-        assert_eq!(
-            clock.instant(at),
-            clock.started + Duration::from_millis(1500)
-        );
+        assert_eq!(clock.instant(at), clock.started + Duration::from_millis(1500));
         assert_eq!(clock.instant(Timestamp(0)), clock.started);
         assert!(clock.now() >= clock.started_at);
     }

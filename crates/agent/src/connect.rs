@@ -37,9 +37,7 @@ pub struct Local {
 impl Local {
     /// `hand_over` gives the controller its end of each new connection.
     pub fn new(hand_over: impl Fn(DuplexStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        Self {
-            hand_over: Box::new(hand_over),
-        }
+        Self { hand_over: Box::new(hand_over) }
     }
 }
 

@@ -116,8 +116,7 @@ impl Driver {
         match event {
             Event::Ended { instance, exit } => {
                 tracing::debug!(%instance, code = exit.code, signal = exit.signal, "ended");
-                self.node
-                    .handle(NodeInput::Ended { instance, exit }, self.clock.now());
+                self.node.handle(NodeInput::Ended { instance, exit }, self.clock.now());
             }
             Event::Disconnected { reason } => tracing::warn!(reason, "the launcher is gone"),
             Event::Reconnected => tracing::info!("the launcher is there again"),
@@ -224,11 +223,7 @@ fn started(instance: InstanceId, result: Result<Started, StartError>, clock: Clo
         Err(StartError { message }) => {
             tracing::warn!(%instance, message, "cannot start");
             let failure = Some(message);
-            let exit = Exit {
-                failure,
-                at: clock.now(),
-                ..Exit::default()
-            };
+            let exit = Exit { failure, at: clock.now(), ..Exit::default() };
             NodeInput::Ended { instance, exit }
         }
     }

@@ -66,18 +66,11 @@ impl SavedIdentity {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => {
-                return Err(IdentityError::Io {
-                    step: "read",
-                    path,
-                    error,
-                });
+                return Err(IdentityError::Io { step: "read", path, error });
             }
         };
         let identity = serde_json::from_slice(&text);
-        identity.map(Some).map_err(|error| IdentityError::Damaged {
-            path,
-            line: error.line(),
-        })
+        identity.map(Some).map_err(|error| IdentityError::Damaged { path, line: error.line() })
     }
 
     /// Keeps it in the folder `data`, readable by its owner only. It survives a loss of power as
@@ -85,11 +78,7 @@ impl SavedIdentity {
     pub fn save(&self, data: &Path) -> Result<(), IdentityError> {
         let path = data.join(FILE_NAME);
         let text = serde_json::to_vec_pretty(self).expect("plain text fields are JSON");
-        write(data, &path, &text).map_err(|error| IdentityError::Io {
-            step: "write",
-            path,
-            error,
-        })
+        write(data, &path, &text).map_err(|error| IdentityError::Io { step: "write", path, error })
     }
 }
 
@@ -103,11 +92,7 @@ pub(crate) fn next_incarnation(data: &Path, now_ms: u64) -> Result<u64, Identity
         Ok(text) => String::from_utf8_lossy(&text).trim().parse().unwrap_or(0),
         Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
         Err(error) => {
-            return Err(IdentityError::Io {
-                step: "read",
-                path,
-                error,
-            });
+            return Err(IdentityError::Io { step: "read", path, error });
         }
     };
     let next = now_ms.max(u64::saturating_add(last, INCARNATION_STEP));
@@ -121,22 +106,14 @@ pub(crate) fn next_incarnation(data: &Path, now_ms: u64) -> Result<u64, Identity
 
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    io::Read::read_to_end(
-        &mut io::Read::take(File::open(path)?, FILE_BYTES_MAX),
-        &mut text,
-    )?;
+    io::Read::read_to_end(&mut io::Read::take(File::open(path)?, FILE_BYTES_MAX), &mut text)?;
     Ok(text)
 }
 
 fn write(data: &Path, path: &Path, text: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut options = File::options();
-    let mut file = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(text)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
@@ -160,17 +137,11 @@ mod tests {
     #[test]
     fn an_identity_is_kept_for_its_owner_only() {
         let data = tempfile::tempdir().expect("a temporary folder");
-        assert!(
-            SavedIdentity::load(data.path())
-                .expect("no file is no error")
-                .is_none()
-        );
+        assert!(SavedIdentity::load(data.path()).expect("no file is no error").is_none());
         identity().save(data.path()).expect("saved");
         identity().save(data.path()).expect("saved again");
         assert!(SavedIdentity::load(data.path()).expect("loaded") == Some(identity()));
-        let mode = fs::metadata(data.path().join(FILE_NAME))
-            .expect("it is there")
-            .permissions();
+        let mode = fs::metadata(data.path().join(FILE_NAME)).expect("it is there").permissions();
         assert_eq!(mode.mode() & 0o777, 0o600);
     }
 
@@ -190,14 +161,8 @@ mod tests {
     fn a_damaged_identity_is_an_error_that_keeps_the_secret() {
         let data = tempfile::tempdir().expect("a temporary folder");
         fs::write(data.path().join(FILE_NAME), "{\"credential\": \"hunter2\"").expect("written");
-        let error = SavedIdentity::load(data.path())
-            .err()
-            .expect("it is damaged")
-            .to_string();
-        assert!(
-            error.contains("node.json") && error.contains("join"),
-            "{error}"
-        );
+        let error = SavedIdentity::load(data.path()).err().expect("it is damaged").to_string();
+        assert!(error.contains("node.json") && error.contains("join"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }
 }

@@ -80,10 +80,7 @@ impl Session {
     /// Opens a stream. The other side hears of it with the first bytes that are written.
     pub async fn open(&self) -> Result<Stream, LinkError> {
         let (request, opened) = oneshot::channel();
-        self.requests
-            .send(request)
-            .await
-            .map_err(|_| LinkError::Closed)?;
+        self.requests.send(request).await.map_err(|_| LinkError::Closed)?;
         opened.await.map_err(|_| LinkError::Closed)?
     }
 }
@@ -184,10 +181,7 @@ mod tests {
         let mut first = client.open().await.unwrap();
         write_frame(&mut first, &LogFrame::End).await.unwrap();
         let mut accepted = to_server.recv().await.unwrap();
-        assert_eq!(
-            read_frame::<LogFrame, _>(&mut accepted).await.unwrap(),
-            LogFrame::End
-        );
+        assert_eq!(read_frame::<LogFrame, _>(&mut accepted).await.unwrap(), LogFrame::End);
 
         let mut second = server.open().await.unwrap();
         let gap = LogFrame::Gap { from: 1, to: 2 };

@@ -41,10 +41,7 @@ pub(crate) fn capacity() -> Result<Capacity, MachineError> {
     // Knows of the affinity mask and of the quota of control groups, too.
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let cores = u32::try_from(cores).unwrap_or(u32::MAX);
-    Ok(Capacity {
-        memory: without_reserve(memory),
-        cpu: CpuMillis(cores.saturating_mul(1000)),
-    })
+    Ok(Capacity { memory: without_reserve(memory), cpu: CpuMillis(cores.saturating_mul(1000)) })
 }
 
 /// `given`, and what the machine says of itself where they leave it open.
@@ -57,11 +54,7 @@ pub(crate) fn labels(given: &BTreeMap<String, String>) -> BTreeMap<String, Strin
         ("hostname".to_owned(), text(uname.nodename())),
         ("kernel".to_owned(), text(uname.release())),
     ]);
-    labels.extend(
-        given
-            .iter()
-            .map(|(key, value)| (key.clone(), value.clone())),
-    );
+    labels.extend(given.iter().map(|(key, value)| (key.clone(), value.clone())));
     labels
 }
 
@@ -73,9 +66,7 @@ fn without_reserve(memory: Bytes) -> Bytes {
 
 /// The line `MemTotal: N kB` of `/proc/meminfo`.
 fn memory_total(meminfo: &str) -> Option<Bytes> {
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(Bytes(kib.checked_mul(1024)?))
 }
@@ -92,9 +83,7 @@ fn memory_limit(root: &Path, cgroups: &str) -> Option<Bytes> {
             return unified_only
                 .or_else(|| limit_above(&root.join("unified"), group, "memory.max"));
         }
-        let memory = controllers
-            .split(',')
-            .any(|controller| controller == "memory");
+        let memory = controllers.split(',').any(|controller| controller == "memory");
         memory.then(|| limit_above(&root.join("memory"), group, "memory.limit_in_bytes"))?
     });
     limits.min()
@@ -103,9 +92,7 @@ fn memory_limit(root: &Path, cgroups: &str) -> Option<Bytes> {
 /// The least limit in the files `name` of `group` and of all groups above it.
 fn limit_above(root: &Path, group: &str, name: &str) -> Option<Bytes> {
     let group = root.join(group.trim_start_matches('/'));
-    let groups = group
-        .ancestors()
-        .take_while(|folder| folder.starts_with(root));
+    let groups = group.ancestors().take_while(|folder| folder.starts_with(root));
     let limits = groups.filter_map(|folder| {
         let text = std::fs::read_to_string(folder.join(name)).ok()?;
         text.trim().parse().ok().map(Bytes)
@@ -126,10 +113,7 @@ mod tests {
     #[test]
     fn memory_total_is_read_or_missed() {
         let check = |text: &str, expected| assert_eq!(memory_total(text), expected, "{text}");
-        check(
-            "MemTotal:       2048 kB\nMemFree: 1 kB\n",
-            Some(Bytes::mib(2)),
-        );
+        check("MemTotal:       2048 kB\nMemFree: 1 kB\n", Some(Bytes::mib(2)));
         check("MemFree: 1 kB\n", None);
         check("MemTotal: many kB\n", None);
         check("MemTotal: 99999999999999999999 kB\n", None);
@@ -159,11 +143,7 @@ mod tests {
         write("x/memory.max", "1000\n");
         write("x/y/memory.max", "max\n");
         let check = |cgroups: &str, expected: Option<u64>| {
-            assert_eq!(
-                memory_limit(root.path(), cgroups),
-                expected.map(Bytes),
-                "{cgroups}"
-            );
+            assert_eq!(memory_limit(root.path(), cgroups), expected.map(Bytes), "{cgroups}");
         };
         check("4:memory:/a/b\n3:cpu:/\n", Some(2000));
         check("4:cpu,memory:/a\n", Some(2000));

@@ -34,11 +34,7 @@ pub(crate) struct Streams {
 
 impl Streams {
     pub(crate) fn new(runtime: Arc<dyn Runtime>, begun: watch::Receiver<()>) -> Streams {
-        Streams {
-            runtime,
-            begun,
-            log_reads: Arc::new(Semaphore::new(LOG_READS_AT_ONCE_MAX)),
-        }
+        Streams { runtime, begun, log_reads: Arc::new(Semaphore::new(LOG_READS_AT_ONCE_MAX)) }
     }
 
     /// Serves one stream to its end. When the stream itself fails, the controller has gone, and
@@ -58,48 +54,18 @@ impl Streams {
 
     async fn answer(self, request: StreamRequest, stream: &mut Stream) -> Result<(), LinkError> {
         match request {
-            StreamRequest::Logs {
-                instance,
-                process,
-                start,
-                follow,
-            } => {
-                logs::serve(
-                    self,
-                    LogRequest {
-                        instance,
-                        process,
-                        start,
-                        follow,
-                    },
-                    stream,
-                )
-                .await
+            StreamRequest::Logs { instance, process, start, follow } => {
+                logs::serve(self, LogRequest { instance, process, start, follow }, stream).await
             }
-            StreamRequest::Exec {
-                instance,
-                run,
-                env,
-                working_directory,
-                stdin,
-            } => {
-                let order = ExecOrder {
-                    run,
-                    env,
-                    working_directory,
-                    stdin,
-                };
+            StreamRequest::Exec { instance, run, env, working_directory, stdin } => {
+                let order = ExecOrder { run, env, working_directory, stdin };
                 let reply = match self.runtime.exec(instance, order).await {
                     Ok(process) => StreamReply::Started { process },
                     Err(error) => refused(&error),
                 };
                 write_frame(stream, &reply).await
             }
-            StreamRequest::Signal {
-                instance,
-                process,
-                signal,
-            } => {
+            StreamRequest::Signal { instance, process, signal } => {
                 let reply = match self.runtime.signal(instance, process, signal).await {
                     Ok(()) => StreamReply::Accepted,
                     Err(error) => refused(&error),
@@ -146,8 +112,5 @@ fn refused(error: &OperationError) -> StreamReply {
         OperationError::NotRunning => RefusalKind::NotRunning,
         OperationError::Failed { .. } | OperationError::Unavailable { .. } => RefusalKind::Failed,
     };
-    StreamReply::Refused {
-        kind,
-        reason: error.to_string(),
-    }
+    StreamReply::Refused { kind, reason: error.to_string() }
 }

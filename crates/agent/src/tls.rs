@@ -51,10 +51,7 @@ pub enum JoinTokenError {
 impl JoinToken {
     /// The token for this secret and the CA certificate `authority` (DER).
     pub fn new(secret: impl Into<String>, authority: &[u8]) -> JoinToken {
-        JoinToken {
-            secret: secret.into(),
-            fingerprint: fingerprint(authority),
-        }
+        JoinToken { secret: secret.into(), fingerprint: fingerprint(authority) }
     }
 
     /// The token as text.
@@ -72,10 +69,7 @@ impl FromStr for JoinToken {
         }
         let bytes = from_hex(fingerprint).and_then(|bytes| bytes.try_into().ok());
         let fingerprint = bytes.ok_or(JoinTokenError::Fingerprint)?;
-        Ok(JoinToken {
-            secret: secret.to_owned(),
-            fingerprint,
-        })
+        Ok(JoinToken { secret: secret.to_owned(), fingerprint })
     }
 }
 
@@ -124,13 +118,7 @@ impl Tls {
     /// that `token` names.
     pub fn new(address: &str, data: &Path, token: Option<&JoinToken>) -> Result<Tls, TlsError> {
         let trust = match (SavedIdentity::load(data)?, token) {
-            (
-                Some(SavedIdentity {
-                    authority: Some(authority),
-                    ..
-                }),
-                _,
-            ) => {
+            (Some(SavedIdentity { authority: Some(authority), .. }), _) => {
                 let authority = from_hex(&authority);
                 let reason = || "it is not in hexadecimal".to_owned();
                 Trust::Certificate(
@@ -153,11 +141,7 @@ impl Tls {
             .with_custom_certificate_verifier(verifier.clone())
             .with_no_client_auth();
         let connector = TlsConnector::from(Arc::new(config));
-        Ok(Tls {
-            address: host_and_port(address)?,
-            connector,
-            verifier,
-        })
+        Ok(Tls { address: host_and_port(address)?, connector, verifier })
     }
 
     async fn open(&self) -> io::Result<Box<dyn Connection>> {
@@ -174,24 +158,17 @@ impl Connect for Tls {
     }
 
     fn authority(&self) -> Option<Vec<u8>> {
-        self.verifier
-            .authority
-            .get()
-            .map(|authority| authority.to_vec())
+        self.verifier.authority.get().map(|authority| authority.to_vec())
     }
 }
 
 fn host_and_port(address: &str) -> Result<String, TlsError> {
     let rest = address.strip_prefix("https://").unwrap_or(address);
     let rest = rest.trim_end_matches('/');
-    let port = rest
-        .rsplit_once(':')
-        .filter(|(host, _)| !host.is_empty() && !host.contains('/'));
+    let port = rest.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
     match port.map(|(_, port)| port.parse::<u16>()) {
         Some(Ok(port)) if port > 0 => Ok(rest.to_owned()),
-        _ => Err(TlsError::Address {
-            address: address.to_owned(),
-        }),
+        _ => Err(TlsError::Address { address: address.to_owned() }),
     }
 }
 
@@ -216,19 +193,13 @@ impl Verifier {
             Trust::Fingerprint(fingerprint) => fingerprint,
             Trust::Certificate(der) => {
                 let der = CertificateDer::from(der);
-                roots(&der).map_err(|error| TlsError::Authority {
-                    reason: error.to_string(),
-                })?;
+                roots(&der).map_err(|error| TlsError::Authority { reason: error.to_string() })?;
                 let fingerprint = fingerprint(&der);
                 authority.get_or_init(|| der);
                 fingerprint
             }
         };
-        Ok(Verifier {
-            provider,
-            fingerprint,
-            authority,
-        })
+        Ok(Verifier { provider, fingerprint, authority })
     }
 
     /// The trusted CA: the one that is known, or else the one of the presented certificates that
@@ -237,10 +208,7 @@ impl Verifier {
         let known = self.authority.get().cloned();
         known.or_else(|| {
             let fits = |der: &&CertificateDer<'_>| fingerprint(der) == self.fingerprint;
-            presented
-                .iter()
-                .find(fits)
-                .map(|der| der.clone().into_owned())
+            presented.iter().find(fits).map(|der| der.clone().into_owned())
         })
     }
 }
@@ -258,9 +226,7 @@ impl ServerCertVerifier for Verifier {
         let authority = authority.ok_or(CertificateError::UnknownIssuer)?;
         let roots = Arc::new(roots(&authority)?);
         let verifier = WebPkiServerVerifier::builder_with_provider(roots, self.provider.clone());
-        let verifier = verifier
-            .build()
-            .map_err(|error| Error::General(error.to_string()))?;
+        let verifier = verifier.build().map_err(|error| Error::General(error.to_string()))?;
         // The CA vouches for the controller itself, with nobody between them.
         let verified =
             verifier.verify_server_cert(end_entity, &[], server_name, ocsp_response, now)?;
@@ -289,9 +255,7 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider
-            .signature_verification_algorithms
-            .supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -346,24 +310,14 @@ mod tests {
         check(&format!(".{}", "0".repeat(64)), JoinTokenError::Parts);
         check("secret.", JoinTokenError::Fingerprint);
         check("secret.00ff", JoinTokenError::Fingerprint);
-        check(
-            &format!("secret.{}", "x".repeat(64)),
-            JoinTokenError::Fingerprint,
-        );
-        check(
-            &format!("secret.{}", "é".repeat(32)),
-            JoinTokenError::Fingerprint,
-        );
+        check(&format!("secret.{}", "x".repeat(64)), JoinTokenError::Fingerprint);
+        check(&format!("secret.{}", "é".repeat(32)), JoinTokenError::Fingerprint);
     }
 
     #[test]
     fn an_address_has_a_host_and_a_port() {
         let check = |address: &str, expected: Option<&str>| {
-            assert_eq!(
-                host_and_port(address).ok().as_deref(),
-                expected,
-                "{address}"
-            );
+            assert_eq!(host_and_port(address).ok().as_deref(), expected, "{address}");
         };
         check("https://host:9001", Some("host:9001"));
         check("https://host:9001/", Some("host:9001"));

@@ -68,27 +68,15 @@ impl Uplink {
         inputs: mpsc::Sender<Input>,
         streams: Streams,
     ) -> Uplink {
-        Uplink {
-            connector,
-            identity,
-            inputs,
-            streams,
-        }
+        Uplink { connector, identity, inputs, streams }
     }
 
     /// Runs until the controller refuses this node for ever.
     pub(crate) async fn run(self) -> AgentError {
         let mut delay = RETRY_DELAY;
         loop {
-            let SavedIdentity {
-                node,
-                ref credential,
-                ..
-            } = self.identity;
-            let identity = Identity::Node {
-                node,
-                credential: credential.clone(),
-            };
+            let SavedIdentity { node, ref credential, .. } = self.identity;
+            let identity = Identity::Node { node, credential: credential.clone() };
             match greet(&*self.connector, identity).await {
                 Ok(greeted) => {
                     delay = RETRY_DELAY;
@@ -96,17 +84,11 @@ impl Uplink {
                     let error = self.serve(greeted).await;
                     tracing::warn!(%error, "the link to the controller ended");
                 }
-                Err(GreetError::Refused {
-                    reason,
-                    forever: true,
-                }) => {
+                Err(GreetError::Refused { reason, forever: true }) => {
                     tracing::error!(reason, "the controller refuses this node for ever");
                     return AgentError::Refused { reason };
                 }
-                Err(GreetError::Refused {
-                    reason,
-                    forever: false,
-                }) => {
+                Err(GreetError::Refused { reason, forever: false }) => {
                     tracing::warn!(reason, "the controller refuses this node for now");
                 }
                 Err(GreetError::Link { reason }) => {
@@ -120,12 +102,7 @@ impl Uplink {
 
     /// Serves one link until it ends.
     async fn serve(&self, greeted: Greeted) -> LinkError {
-        let Greeted {
-            stream,
-            mut incoming,
-            session,
-            ..
-        } = greeted;
+        let Greeted { stream, mut incoming, session, .. } = greeted;
         let (reader, writer) = tokio::io::split(stream);
         let (reports, reports_out) = mpsc::channel(REPORTS_WAITING_MAX);
         // The driver lives as long as the agent does.
@@ -151,10 +128,7 @@ impl Uplink {
                     return io::Error::new(io::ErrorKind::TimedOut, silent).into();
                 }
             };
-            let _ = self
-                .inputs
-                .send(Input::Node(NodeInput::Orders(orders)))
-                .await;
+            let _ = self.inputs.send(Input::Node(NodeInput::Orders(orders))).await;
         }
     }
 
@@ -196,18 +170,12 @@ pub(crate) async fn greet(
 ) -> Result<Greeted, GreetError> {
     let greeting = tokio::time::timeout(GREETING_WITHIN, introduce(connector, identity));
     let link = |reason| GreetError::Link { reason };
-    let greeting = greeting
-        .await
-        .map_err(|_| link("no answer in time".to_owned()))?;
+    let greeting = greeting.await.map_err(|_| link("no answer in time".to_owned()))?;
     let (welcome, stream, incoming, session) = greeting.map_err(|error| link(error.to_string()))?;
     match welcome {
-        Welcome::Accepted { node, credential } => Ok(Greeted {
-            node,
-            credential,
-            stream,
-            incoming,
-            session,
-        }),
+        Welcome::Accepted { node, credential } => {
+            Ok(Greeted { node, credential, stream, incoming, session })
+        }
         Welcome::Refused { reason, forever } => Err(GreetError::Refused { reason, forever }),
     }
 }
@@ -219,10 +187,7 @@ async fn introduce(
     let connection = connector.connect().await?;
     let (session, incoming) = Session::client(connection);
     let mut stream = session.open().await?;
-    let hello = Hello {
-        protocol: PROTOCOL_VERSION,
-        identity,
-    };
+    let hello = Hello { protocol: PROTOCOL_VERSION, identity };
     write_frame(&mut stream, &hello).await?;
     let welcome = read_frame(&mut stream).await?;
     Ok((welcome, stream, incoming, session))
@@ -245,10 +210,7 @@ mod tests {
     fn jitter_stays_between_half_and_all() {
         for _ in 0..100 {
             let delay = jittered(RETRY_DELAY_MAX);
-            assert!(
-                delay >= RETRY_DELAY_MAX / 2 && delay <= RETRY_DELAY_MAX,
-                "{delay:?}"
-            );
+            assert!(delay >= RETRY_DELAY_MAX / 2 && delay <= RETRY_DELAY_MAX, "{delay:?}");
         }
     }
 }

@@ -35,10 +35,7 @@ async fn an_instance_lives_from_its_start_to_its_end() {
     link.until_ready(id).await;
     log.until("hello\n").await;
     link.want(id, Want::Stop).await;
-    link.until("stopping", id, |seen| {
-        !matches!(seen, Observation::Ready { .. })
-    })
-    .await;
+    link.until("stopping", id, |seen| !matches!(seen, Observation::Ready { .. })).await;
     let exit = link.until_ended(id).await;
     assert_eq!((exit.code, exit.lost), (Some(5), false));
     assert_eq!(exit.last_output, "hello\nbye\n");
@@ -67,13 +64,10 @@ async fn a_new_agent_finds_the_same_process_and_its_log_without_a_gap() {
 
     let (_agent, mut link) = controller.start(&data).await;
     assert_eq!(link.seen[&id], Observation::Ready { pid });
-    link.want_only(vec![run_again(id, start_order(&["sh", "-c", script]))])
-        .await;
+    link.want_only(vec![run_again(id, start_order(&["sh", "-c", script]))]).await;
     let mut log = link.logs(id, LogStart::Sequence(last + 1), true).await;
     match log.next().await {
-        LogFrame::Record {
-            sequence, bytes, ..
-        } => {
+        LogFrame::Record { sequence, bytes, .. } => {
             assert_eq!(sequence, last + 1);
             assert!(bytes.starts_with(b"line 4\n"), "{bytes:?}");
         }
@@ -107,14 +101,10 @@ async fn a_start_that_fails_says_why() {
     let mut controller = Controller::new();
     let (_agent, mut link) = controller.start(&data).await;
     link.want_only(Vec::new()).await;
-    link.run(instance(1), start_order(&["no-such-program"]))
-        .await;
+    link.run(instance(1), start_order(&["no-such-program"])).await;
     let exit = link.until_ended(instance(1)).await;
     let failure = exit.failure.expect("a reason");
-    assert!(
-        failure.contains("no-such-program") && !exit.lost,
-        "{failure}"
-    );
+    assert!(failure.contains("no-such-program") && !exit.lost, "{failure}");
     let mut log = link.logs(instance(1), LogStart::Sequence(1), true).await;
     assert!(matches!(log.next().await, LogFrame::Exited { .. }));
 }
@@ -137,42 +127,21 @@ async fn further_processes_are_started_fed_and_signalled() {
         stdin: true,
     };
     let (reply, _) = link.open(&exec).await;
-    let StreamReply::Started { process } = reply else {
-        panic!("{reply:?}")
-    };
-    let (reply, mut stdin) = link
-        .open(&StreamRequest::Stdin {
-            instance: id,
-            process,
-        })
-        .await;
+    let StreamReply::Started { process } = reply else { panic!("{reply:?}") };
+    let (reply, mut stdin) = link.open(&StreamRequest::Stdin { instance: id, process }).await;
     assert_eq!(reply, StreamReply::Accepted);
     // More than a pipe holds.
     let sent = "0123456789abcde\n".repeat(20_000);
     stdin.write_all(sent.as_bytes()).await.expect("sent");
     stdin.shutdown().await.expect("closed");
     let start = LogStart::Sequence(1);
-    let logs = StreamRequest::Logs {
-        instance: id,
-        process,
-        start,
-        follow: true,
-    };
+    let logs = StreamRequest::Logs { instance: id, process, start, follow: true };
     let (_, stream) = link.open(&logs).await;
     let (output, last) = support::LogStream::of(stream).rest().await;
-    assert!(
-        output == sent,
-        "{} of {} bytes came back",
-        output.len(),
-        sent.len()
-    );
+    assert!(output == sent, "{} of {} bytes came back", output.len(), sent.len());
     assert!(matches!(last, LogFrame::Exited { exit } if exit.code == Some(0)));
 
-    let signal = StreamRequest::Signal {
-        instance: id,
-        process: 0,
-        signal: 9,
-    };
+    let signal = StreamRequest::Signal { instance: id, process: 0, signal: 9 };
     assert_eq!(link.open(&signal).await.0, StreamReply::Accepted);
     assert_eq!(link.until_ended(id).await.signal, Some(9));
     let refused = |reply: StreamReply| match reply {
@@ -181,10 +150,7 @@ async fn further_processes_are_started_fed_and_signalled() {
     };
     assert_eq!(refused(link.open(&signal).await.0), RefusalKind::NotRunning);
     assert_eq!(refused(link.open(&exec).await.0), RefusalKind::NotRunning);
-    let dial = StreamRequest::Dial {
-        instance: instance(9),
-        port: 80,
-    };
+    let dial = StreamRequest::Dial { instance: instance(9), port: 80 };
     assert_eq!(refused(link.open(&dial).await.0), RefusalKind::Unknown);
 }
 
@@ -195,39 +161,17 @@ async fn a_port_is_ready_and_reached_and_each_side_may_finish_first() {
     let (_agent, mut link) = controller.start(&data).await;
     link.want_only(Vec::new()).await;
     let id = instance(1);
-    link.run(id, with_port(start_order(&["perl", "-e", ECHO]), 8080))
-        .await;
+    link.run(id, with_port(start_order(&["perl", "-e", ECHO]), 8080)).await;
     link.until_ready(id).await;
-    let (reply, mut stream) = link
-        .open(&StreamRequest::Dial {
-            instance: id,
-            port: 8080,
-        })
-        .await;
+    let (reply, mut stream) = link.open(&StreamRequest::Dial { instance: id, port: 8080 }).await;
     assert_eq!(reply, StreamReply::Accepted);
     stream.write_all(b"some words").await.expect("sent");
     stream.shutdown().await.expect("closed in one direction");
     let mut answer = String::new();
-    soon("an answer", stream.read_to_string(&mut answer))
-        .await
-        .expect("read");
+    soon("an answer", stream.read_to_string(&mut answer)).await.expect("read");
     assert_eq!(answer, "heard some words");
-    let (reply, _) = link
-        .open(&StreamRequest::Dial {
-            instance: id,
-            port: 1,
-        })
-        .await;
-    assert!(
-        matches!(
-            reply,
-            StreamReply::Refused {
-                kind: RefusalKind::Failed,
-                ..
-            }
-        ),
-        "{reply:?}"
-    );
+    let (reply, _) = link.open(&StreamRequest::Dial { instance: id, port: 1 }).await;
+    assert!(matches!(reply, StreamReply::Refused { kind: RefusalKind::Failed, .. }), "{reply:?}");
 }
 
 #[tokio::test]
@@ -246,20 +190,12 @@ async fn a_log_is_read_from_where_it_is_asked_for() {
     let (output, last) = link.logs(id, LogStart::Tail(2), false).await.rest().await;
     assert_eq!(output, "one\ntwo\n");
     assert!(is_exited(last));
-    let (output, last) = link
-        .logs(id, LogStart::Since(u64::MAX), true)
-        .await
-        .rest()
-        .await;
+    let (output, last) = link.logs(id, LogStart::Since(u64::MAX), true).await.rest().await;
     assert_eq!(output, "");
     assert!(is_exited(last));
     let mut all = link.logs(id, LogStart::Sequence(1), false).await;
-    let LogFrame::Gap { from: 1, to } = all.next().await else {
-        panic!("no gap")
-    };
-    let LogFrame::Record { sequence, .. } = all.next().await else {
-        panic!("no record")
-    };
+    let LogFrame::Gap { from: 1, to } = all.next().await else { panic!("no gap") };
+    let LogFrame::Record { sequence, .. } = all.next().await else { panic!("no record") };
     assert_eq!(sequence, to + 1);
     let (output, last) = all.rest().await;
     assert!(output.ends_with("x\none\ntwo\n") && !output.contains("[gap]"));
@@ -273,12 +209,8 @@ async fn a_log_of_a_running_process_ends_when_not_followed() {
     let (_agent, mut link) = controller.start(&data).await;
     link.want_only(Vec::new()).await;
     let id = instance(1);
-    link.run(id, start_order(&["sh", "-c", "echo hello; sleep 1000"]))
-        .await;
-    link.logs(id, LogStart::Sequence(1), true)
-        .await
-        .until("hello\n")
-        .await;
+    link.run(id, start_order(&["sh", "-c", "echo hello; sleep 1000"])).await;
+    link.logs(id, LogStart::Sequence(1), true).await.until("hello\n").await;
     let (output, last) = link.logs(id, LogStart::Since(0), false).await.rest().await;
     assert_eq!((output.as_str(), last), ("hello\n", LogFrame::End));
 }
@@ -298,22 +230,12 @@ async fn a_link_that_breaks_is_made_again_and_all_is_told() {
     assert_eq!(link.seen[&instance(1)], Observation::Ready { pid });
     // What is not wanted any more is ended and forgotten.
     link.want_only(Vec::new()).await;
-    link.until("the end", instance(1), |seen| {
-        matches!(seen, Observation::Stopping { .. })
-    })
-    .await;
-    let signal = StreamRequest::Signal {
-        instance: instance(1),
-        process: 0,
-        signal: 15,
-    };
+    link.until("the end", instance(1), |seen| matches!(seen, Observation::Stopping { .. })).await;
+    let signal = StreamRequest::Signal { instance: instance(1), process: 0, signal: 15 };
     let forgotten = async {
         while !matches!(
             link.open(&signal).await.0,
-            StreamReply::Refused {
-                kind: RefusalKind::Unknown,
-                ..
-            }
+            StreamReply::Refused { kind: RefusalKind::Unknown, .. }
         ) {}
     };
     soon("that it is forgotten", forgotten).await;
@@ -327,12 +249,7 @@ async fn an_agent_that_is_refused_for_ever_ends_and_says_why() {
     drop(link);
     controller.refuse("it was removed", true).await;
     let error = soon("the end", agent.ended()).await;
-    assert_eq!(
-        error,
-        AgentError::Refused {
-            reason: "it was removed".to_owned()
-        }
-    );
+    assert_eq!(error, AgentError::Refused { reason: "it was removed".to_owned() });
     agent.stop().await;
 }
 
@@ -377,8 +294,5 @@ async fn the_launcher_is_ended_when_nothing_runs() {
     assert_eq!(data.launcher_pid(), None);
 
     let (_agent, link) = controller.start(&data).await;
-    assert!(
-        matches!(link.seen[&instance(1)], Observation::Ended { .. }),
-        "it is still known"
-    );
+    assert!(matches!(link.seen[&instance(1)], Observation::Ended { .. }), "it is still known");
 }

@@ -27,15 +27,8 @@ impl Authority {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::new(Vec::new()).expect("parameters");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params
-            .self_signed(&key)
-            .expect("a certificate")
-            .der()
-            .clone();
-        Authority {
-            certificate,
-            issuer: Issuer::new(params, key),
-        }
+        let certificate = params.self_signed(&key).expect("a certificate").der().clone();
+        Authority { certificate, issuer: Issuer::new(params, key) }
     }
 
     /// A server's certificate and its key.
@@ -82,18 +75,13 @@ impl Server {
     }
 
     fn address(&self) -> String {
-        format!(
-            "https://{}",
-            self.listener.local_addr().expect("it is bound")
-        )
+        format!("https://{}", self.listener.local_addr().expect("it is bound"))
     }
 
     /// The next connection, if the agent goes on after the handshake.
     async fn accept(&self) -> (mpsc::Receiver<Stream>, Identity, Stream, Session) {
         loop {
-            let (socket, _) = soon("a connection", self.listener.accept())
-                .await
-                .expect("accepted");
+            let (socket, _) = soon("a connection", self.listener.accept()).await.expect("accepted");
             if let Ok(stream) = self.acceptor.accept(socket).await {
                 return greet(stream).await;
             }
@@ -102,10 +90,7 @@ impl Server {
 
     async fn welcome(&self, credential: Option<String>) -> (Identity, Stream, Session) {
         let (_, identity, mut stream, session) = self.accept().await;
-        let welcome = Welcome::Accepted {
-            node: node(),
-            credential,
-        };
+        let welcome = Welcome::Accepted { node: node(), credential };
         write_frame(&mut stream, &welcome).await.expect("sent");
         (identity, stream, session)
     }
@@ -133,9 +118,7 @@ async fn a_machine_joins_by_a_token_and_comes_back_by_what_it_kept() {
     assert!(matches!(identity, Identity::Joining { token, .. } if token == SECRET));
     let (identity, mut stream, _session) = server.welcome(None).await;
     assert!(identity == known_identity());
-    let Up::Report(report) = soon("a report", read_frame(&mut stream))
-        .await
-        .expect("a report");
+    let Up::Report(report) = soon("a report", read_frame(&mut stream)).await.expect("a report");
     assert_eq!(report.node, node());
     agent.stop().await;
 
@@ -156,19 +139,12 @@ async fn a_controller_that_the_token_does_not_vouch_for_gets_no_secret() {
             started = start(&data, &server, Some(&token)) => started.err(),
             _ = server.accept() => panic!("{why}: the agent introduces itself"),
         };
-        assert!(
-            matches!(error, Some(StartError::Unreachable { .. })),
-            "{why}: {error:?}"
-        );
+        assert!(matches!(error, Some(StartError::Unreachable { .. })), "{why}: {error:?}");
         assert!(!data.path().join("node.json").exists(), "{why}");
     };
     check(Server::of(&wrong).await, "another authority").await;
     let stolen = Server::new(wrong.vouch_for(SERVER_NAME), &right).await;
-    check(
-        stolen,
-        "the right authority beside a certificate that it did not sign",
-    )
-    .await;
+    check(stolen, "the right authority beside a certificate that it did not sign").await;
     let other_name = Server::new(right.vouch_for("elsewhere"), &right).await;
     check(other_name, "a certificate for another name").await;
 }
@@ -185,17 +161,10 @@ async fn a_node_does_not_follow_a_controller_with_another_authority() {
 
     let impostor = Authority::new();
     let server = Server::of(&impostor).await;
-    let agent = start(&data, &server, Some(&impostor.token()))
-        .await
-        .expect("it has joined");
+    let agent = start(&data, &server, Some(&impostor.token())).await.expect("it has joined");
     for _ in 0..2 {
-        let (socket, _) = soon("a try", server.listener.accept())
-            .await
-            .expect("accepted");
-        assert!(
-            server.acceptor.accept(socket).await.is_err(),
-            "the agent goes on"
-        );
+        let (socket, _) = soon("a try", server.listener.accept()).await.expect("accepted");
+        assert!(server.acceptor.accept(socket).await.is_err(), "the agent goes on");
     }
     agent.stop().await;
 }
@@ -204,10 +173,7 @@ async fn a_node_does_not_follow_a_controller_with_another_authority() {
 fn what_cannot_work_is_refused_with_what_to_do() {
     let data = Data::new();
     let check = |address: &str, token: Option<&JoinToken>, expected: &str| {
-        let error = Tls::new(address, data.path(), token)
-            .err()
-            .expect("an error")
-            .to_string();
+        let error = Tls::new(address, data.path(), token).err().expect("an error").to_string();
         assert!(error.contains(expected), "{error}");
     };
     let token = Authority::new().token();

@@ -19,17 +19,12 @@ const TOKEN: &str = "spawnery_measure";
 const TEMPLATE: &str = r#"{"sessions": {"shell": {"run": ["bash"]}}}"#;
 const BODIES: [(&str, &str); 2] = [
     ("from a template", r#"{"template":"shell"}"#),
-    (
-        "with a definition",
-        r#"{"session":{"run":["echo","hi"],"memory":"64M"}}"#,
-    ),
+    ("with a definition", r#"{"session":{"run":["echo","hi"],"memory":"64M"}}"#),
 ];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
-    let parent = std::env::args_os()
-        .nth(1)
-        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     for (name, body) in BODIES {
         let folder = tempfile::tempdir_in(&parent)?;
         let config = spawnery_controller::Config {
@@ -39,11 +34,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let controller = Controller::start(config).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let router = router(
-            controller.clone(),
-            Tokens::of_admin(TOKEN),
-            Config::default(),
-        );
+        let router = router(controller.clone(), Tokens::of_admin(TOKEN), Config::default());
         let server = tokio::spawn(serve(listener, router, std::future::pending()));
         let mut first = TcpStream::connect(address).await?;
         call(&mut first, &request("PUT", "/v1/manifest", TEMPLATE)).await?;
@@ -100,8 +91,8 @@ async fn call(socket: &mut TcpStream, request: &str) -> std::io::Result<()> {
     let length = socket.read(&mut answer).await?;
     match answer[..length].starts_with(b"HTTP/1.1 20") {
         true => Ok(()),
-        false => Err(std::io::Error::other(
-            String::from_utf8_lossy(&answer[..length]).into_owned(),
-        )),
+        false => {
+            Err(std::io::Error::other(String::from_utf8_lossy(&answer[..length]).into_owned()))
+        }
     }
 }

@@ -40,21 +40,14 @@ impl FromRequest<App> for Change {
     async fn from_request(request: Request, app: &App) -> Answer<Change> {
         let (mut parts, body) = request.into_parts();
         let subject = Subject::from_request_parts(&mut parts, app).await?;
-        let body = axum::body::to_bytes(body, BODY_BYTES_MAX)
-            .await
-            .map_err(unreadable)?;
+        let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(unreadable)?;
         let key = idempotency::key(&parts, &subject, &body)?;
         let media_type = parts.headers.get(header::CONTENT_TYPE).map(|value| {
             let value = value.to_str().unwrap_or_default();
             let media_type = value.split(';').next().unwrap_or_default();
             media_type.trim().to_ascii_lowercase()
         });
-        Ok(Change {
-            subject,
-            key,
-            body,
-            media_type,
-        })
+        Ok(Change { subject, key, body, media_type })
     }
 }
 

@@ -75,25 +75,16 @@ mod tests {
     fn every_port_of_a_service_has_a_url() {
         let name = |text: &str| Name::new(text).unwrap();
         let check = |port, ports: &[&'static str], urls: &[&str]| {
-            let address = PublicAddress {
-                scheme: "http".to_owned(),
-                domain: "localhost".to_owned(),
-                port,
-            };
+            let address =
+                PublicAddress { scheme: "http".to_owned(), domain: "localhost".to_owned(), port };
             let ports = ports.iter().zip(8000..);
-            let ports = ports.map(|(text, port)| Port {
-                name: name(text),
-                port,
-            });
+            let ports = ports.map(|(text, port)| Port { name: name(text), port });
             assert_eq!(address.urls(&name("web"), &ports.collect::<Vec<_>>()), urls);
         };
         check(Some(9000), &["http"], &["http://web.localhost:9000/"]);
         check(None, &["http"], &["http://web.localhost/"]);
         check(Some(9000), &[], &[]);
-        let urls = [
-            "http://web.localhost:9000/",
-            "http://admin.web.localhost:9000/",
-        ];
+        let urls = ["http://web.localhost:9000/", "http://admin.web.localhost:9000/"];
         check(Some(9000), &["http", "admin"], &urls);
     }
 }

@@ -55,10 +55,7 @@ pub(crate) async fn follow_events(
     };
     // Looked at first, so that whoever comes back with it may see an event twice, but misses none.
     let position = app.controller.statistics().position;
-    let now = EventCursor {
-        position,
-        index: u32::MAX,
-    };
+    let now = EventCursor { position, index: u32::MAX };
     let greeting = (start == EventStart::Now).then(|| id(now));
     let events = app.controller.events(start).into_stream();
     let events = events.filter_map(move |item| std::future::ready(filter.told(item)));
@@ -77,10 +74,7 @@ fn start(after: Option<&str>) -> Answer<EventStart> {
 
 fn cursor(id: &str) -> Option<EventCursor> {
     let (position, index) = id.split_once('.')?;
-    Some(EventCursor {
-        position: position.parse().ok()?,
-        index: index.parse().ok()?,
-    })
+    Some(EventCursor { position: position.parse().ok()?, index: index.parse().ok()? })
 }
 
 fn id(cursor: EventCursor) -> String {
@@ -101,10 +95,7 @@ impl Filter {
                 sse::event(stream_event::EVENT, Some(view.id.clone()), &view)
             }),
             EventItem::Gap { after, oldest } => {
-                let gap = EventGapView {
-                    after: id(after),
-                    oldest: id(oldest),
-                };
+                let gap = EventGapView { after: id(after), oldest: id(oldest) };
                 Some(sse::event(stream_event::GAP, None, &gap))
             }
         }
@@ -115,9 +106,7 @@ impl Filter {
         let instance = self.instance.as_ref();
         workload.is_none_or(|name| event.workload.as_ref() == Some(name))
             && instance.is_none_or(|wanted| {
-                event
-                    .instance
-                    .is_some_and(|id| id.to_string().starts_with(wanted))
+                event.instance.is_some_and(|id| id.to_string().starts_with(wanted))
             })
     }
 }
@@ -143,10 +132,7 @@ mod tests {
     fn an_event_id_is_a_position_and_an_index() {
         let check = |text: &str, expected: Option<(u64, u32)>| {
             let cursor = cursor(text);
-            assert_eq!(
-                cursor.map(|cursor| (cursor.position, cursor.index)),
-                expected
-            );
+            assert_eq!(cursor.map(|cursor| (cursor.position, cursor.index)), expected);
             if let Some(cursor) = cursor {
                 assert_eq!(id(cursor), text);
             }

@@ -87,11 +87,7 @@ impl Failure {
             hint: None,
             errors: Vec::new(),
         };
-        Failure(Box::new(Inner {
-            code,
-            problem,
-            retry_after_secs: None,
-        }))
+        Failure(Box::new(Inner { code, problem, retry_after_secs: None }))
     }
 
     /// Adds what to do about it.
@@ -127,9 +123,7 @@ impl Failure {
     pub(crate) fn respond(self, path: &str) -> Response {
         let (code, retry_after_secs) = (self.code(), self.0.retry_after_secs);
         let json = serde_json::to_vec(&self.into_problem(path));
-        let mut response = json
-            .expect("a problem has text and numbers only")
-            .into_response();
+        let mut response = json.expect("a problem has text and numbers only").into_response();
         *response.status_mut() = code.status;
         let headers = response.headers_mut();
         let problem = HeaderValue::from_static("application/problem+json");
@@ -167,10 +161,7 @@ mod tests {
         let words: BTreeSet<_> = code::ALL.iter().map(|code| code.word).collect();
         assert_eq!(words.len(), code::ALL.len());
         for code in code::ALL {
-            assert!(
-                code.status.is_client_error() || code.status.is_server_error(),
-                "{code:?}"
-            );
+            assert!(code.status.is_client_error() || code.status.is_server_error(), "{code:?}");
         }
     }
 }

@@ -35,10 +35,7 @@ pub(crate) fn session<'a>(state: &'a State, text: &str) -> Answer<&'a Instance> 
     if matches!(found.origin, Origin::Session { .. }) {
         return Ok(found);
     }
-    let detail = format!(
-        "{} is an instance of {}, not a session",
-        found.id, found.workload
-    );
+    let detail = format!("{} is an instance of {}, not a session", found.id, found.workload);
     Err(Failure::new(code::INSTANCE_UNKNOWN, detail).hint("use /v1/instances instead"))
 }
 
@@ -93,10 +90,9 @@ impl Prefix {
         let length = text.len();
         let padded = format!("{text:0<ID_LENGTH$}");
         match padded.parse() {
-            Ok(first) if length >= ID_PREFIX_LENGTH_MIN => Ok(Prefix {
-                first,
-                bits_free: 5 * (ID_LENGTH - length) as u32,
-            }),
+            Ok(first) if length >= ID_PREFIX_LENGTH_MIN => {
+                Ok(Prefix { first, bits_free: 5 * (ID_LENGTH - length) as u32 })
+            }
             _ => Err(invalid(format!(
                 "{:?} is not an id: an id has {ID_LENGTH} characters of 0-9 and a-z without i, l, \
                  o and u, of which the first {ID_PREFIX_LENGTH_MIN} or more may stand for it",

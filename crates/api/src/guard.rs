@@ -47,10 +47,7 @@ async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, F
     })?;
     let answered = tokio::time::timeout(app.request_time_max, next.run(request)).await;
     answered.map_err(|_| {
-        let detail = format!(
-            "no answer within {} seconds",
-            app.request_time_max.as_secs()
-        );
+        let detail = format!("no answer within {} seconds", app.request_time_max.as_secs());
         Failure::new(code::TIME, detail)
             .hint("whether it is done is unknown; with an Idempotency-Key it may be repeated")
     })
@@ -62,10 +59,8 @@ fn check_host(app: &App, request: &Request) -> Result<(), Failure> {
     };
     match host::of(request) {
         Some(host) if host::is_known(host, names) => Ok(()),
-        _ => Err(
-            Failure::new(code::HOST, "the Host header names no name of this server")
-                .hint("use its address or `localhost`, or start it with this name configured"),
-        ),
+        _ => Err(Failure::new(code::HOST, "the Host header names no name of this server")
+            .hint("use its address or `localhost`, or start it with this name configured")),
     }
 }
 
@@ -81,9 +76,7 @@ fn authenticate(app: &App, headers: &HeaderMap) -> Result<Subject, Failure> {
     let value = value.to_str().unwrap_or_default();
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(refused(
-            "the Authorization header is not of the scheme Bearer",
-        ));
+        return Err(refused("the Authorization header is not of the scheme Bearer"));
     }
     let subject = app.tokens.subject(token.trim());
     subject.ok_or_else(|| refused("the token is not valid"))
@@ -100,10 +93,9 @@ fn written(mut response: Response, path: &str) -> Response {
     }
     let (code, detail) = match status {
         StatusCode::NOT_FOUND => (code::ROUTE, format!("there is nothing at {path}")),
-        StatusCode::METHOD_NOT_ALLOWED => (
-            code::METHOD,
-            "see the Allow header for what it takes".to_owned(),
-        ),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            (code::METHOD, "see the Allow header for what it takes".to_owned())
+        }
         StatusCode::PAYLOAD_TOO_LARGE => (code::BODY_TOO_LARGE, "the body is too large".to_owned()),
         status if status.is_client_error() => {
             (code::REQUEST, "the request is malformed".to_owned())
@@ -149,9 +141,6 @@ mod tests {
             .unwrap();
         let response = router_of(app).oneshot(request).await.unwrap();
         assert_eq!(response.status(), 504);
-        assert_eq!(
-            response.headers()["content-type"],
-            "application/problem+json"
-        );
+        assert_eq!(response.headers()["content-type"], "application/problem+json");
     }
 }

@@ -21,10 +21,7 @@ pub(crate) async fn get_health() -> &'static str {
 pub(crate) async fn get_readiness(State(app): State<App>) -> Answer<&'static str> {
     if app.controller.statistics().journal_full.is_some() {
         // Why, is for those with a token: see /v1/status.
-        return Err(Failure::new(
-            code::JOURNAL_FULL,
-            "the journal cannot be written",
-        ));
+        return Err(Failure::new(code::JOURNAL_FULL, "the journal cannot be written"));
     }
     app.query(|_| ()).await?;
     Ok("ready\n")

@@ -9,9 +9,7 @@ use std::net::IpAddr;
 /// (DNS rebinding); it cannot make the browser send another name than its own.
 pub(crate) fn is_known(host: &str, names: &[String]) -> bool {
     let name = without_port(host);
-    let address = name
-        .strip_prefix('[')
-        .and_then(|name| name.strip_suffix(']'));
+    let address = name.strip_prefix('[').and_then(|name| name.strip_suffix(']'));
     if address.unwrap_or(name).parse::<IpAddr>().is_ok() {
         return true;
     }

@@ -94,9 +94,7 @@ fn start(after: Option<&str>) -> Answer<Option<InstanceId>> {
     let Some(after) = after else {
         return Ok(Some(InstanceId(Id::from_bits(0))));
     };
-    let after: Id = after
-        .parse()
-        .map_err(|error| invalid(format!("`after`: {error}")))?;
+    let after: Id = after.parse().map_err(|error| invalid(format!("`after`: {error}")))?;
     let next = Id::from_bits(after.bits() + 1);
     Ok((next > after).then_some(InstanceId(next)))
 }
@@ -144,11 +142,7 @@ impl Filter {
         Ok(Filter {
             workload: parameters.workload.as_deref().map(find::name).transpose()?,
             kind,
-            state: parameters
-                .state
-                .as_deref()
-                .map(StateFilter::parse)
-                .transpose()?,
+            state: parameters.state.as_deref().map(StateFilter::parse).transpose()?,
             node,
             run,
             owner: parameters.owner,
@@ -191,9 +185,7 @@ impl StateFilter {
         if word == "live" {
             return Ok(StateFilter::Live);
         }
-        let phase = StateFilter::PHASES
-            .into_iter()
-            .find(|phase| phase.word() == word);
+        let phase = StateFilter::PHASES.into_iter().find(|phase| phase.word() == word);
         phase.map(StateFilter::Phase).ok_or_else(|| {
             let words = StateFilter::PHASES.map(Phase::word).join(", ");
             invalid(format!("`state` is live or one of {words}"))
@@ -211,10 +203,7 @@ impl StateFilter {
 impl InstanceParameters {
     /// The same, of sessions only.
     pub(crate) fn of_sessions(self) -> InstanceParameters {
-        InstanceParameters {
-            kind: Some("session".to_owned()),
-            ..self
-        }
+        InstanceParameters { kind: Some("session".to_owned()), ..self }
     }
 }
 

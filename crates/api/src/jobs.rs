@@ -60,11 +60,7 @@ pub(crate) async fn create_run(
 ) -> Answer<impl IntoResponse> {
     let job = find::name(&name)?;
     let by = change.by();
-    match app
-        .controller
-        .submit(Command::RunJob { job, by }, change.key)
-        .await?
-    {
+    match app.controller.submit(Command::RunJob { job, by }, change.key).await? {
         Reply::Run(id) => {
             let location = [(header::LOCATION, format!("/v1/runs/{id}"))];
             Ok((StatusCode::CREATED, location, Json(RunCreated { id })))
@@ -113,10 +109,7 @@ pub(crate) async fn list_runs(
             return Err(Rejection::WorkloadUnknown { kind: "job", name });
         };
         let ids = entry.job.active.iter().chain(&entry.job.finished);
-        let mut runs: Vec<&Run> = ids
-            .filter_map(|id| state.run(*id))
-            .filter(is_after)
-            .collect();
+        let mut runs: Vec<&Run> = ids.filter_map(|id| state.run(*id)).filter(is_after).collect();
         runs.sort_by_key(|run| run.id);
         Ok(list::page(runs.into_iter(), limit, views::run, key))
     });

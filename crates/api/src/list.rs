@@ -30,9 +30,7 @@ impl PageParameters {
 pub(crate) fn limit(limit: Option<usize>) -> Answer<usize> {
     match limit.unwrap_or(PAGE_ITEMS_DEFAULT) {
         limit @ 1..=PAGE_ITEMS_MAX => Ok(limit),
-        _ => Err(invalid(format!(
-            "`limit` is a number from 1 to {PAGE_ITEMS_MAX}"
-        ))),
+        _ => Err(invalid(format!("`limit` is a number from 1 to {PAGE_ITEMS_MAX}"))),
     }
 }
 

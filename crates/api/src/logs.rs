@@ -136,9 +136,7 @@ fn since_ms(text: &str) -> Answer<u64> {
     }
     let age = spawnery_manifest::parse_duration(text)
         .map_err(|error| invalid(format!("`since`: {error}")))?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Ok((now.as_millis() as u64).saturating_sub(age.0))
 }
 
@@ -195,8 +193,7 @@ impl Follower {
                 Stage::Ending(exit) => {
                     let exit = exit.clone();
                     let end = tokio::time::timeout(END_TIME_MAX, self.end()).await;
-                    end.unwrap_or(Ok(None))
-                        .map(|end| Some(self.exited(Some(&exit), end)))
+                    end.unwrap_or(Ok(None)).map(|end| Some(self.exited(Some(&exit), end)))
                 }
             };
             match told {
@@ -219,15 +216,8 @@ impl Follower {
     }
 
     async fn try_open(&self) -> Result<Opened, Failure> {
-        let Look {
-            phase,
-            end,
-            is_node_gone,
-        } = self.look().await?;
-        let log = self
-            .app
-            .controller
-            .logs(self.instance, self.process, self.start, self.follow);
+        let Look { phase, end, is_node_gone } = self.look().await?;
+        let log = self.app.controller.logs(self.instance, self.process, self.start, self.follow);
         match log.await {
             Ok(log) => Ok(Opened::Log(log)),
             Err(
@@ -287,23 +277,14 @@ impl Follower {
 
     fn tell(&mut self, frame: Option<Result<LogFrame, StreamError>>) -> Option<Event> {
         match frame {
-            Some(Ok(LogFrame::Record {
-                sequence,
-                at_ms,
-                stream,
-                bytes,
-            })) => {
+            Some(Ok(LogFrame::Record { sequence, at_ms, stream, bytes })) => {
                 self.start = LogStart::Sequence(sequence.saturating_add(1));
                 let stream = match stream {
                     2 => OutputStream::Stderr,
                     _ => OutputStream::Stdout,
                 };
                 let record = LogRecordView::new(sequence, at_ms, stream, bytes);
-                Some(sse::event(
-                    stream_event::OUTPUT,
-                    Some(sequence.to_string()),
-                    &record,
-                ))
+                Some(sse::event(stream_event::OUTPUT, Some(sequence.to_string()), &record))
             }
             Some(Ok(LogFrame::Gap { from, to })) => {
                 self.start = LogStart::Sequence(to.saturating_add(1));
@@ -323,11 +304,7 @@ impl Follower {
 
     fn exited(&mut self, exit: Option<&Exit>, end: Option<EndView>) -> Event {
         self.stage = Stage::Over;
-        let exited = ExitedView {
-            process: self.process,
-            exit: exit.map(views::exit),
-            end,
-        };
+        let exited = ExitedView { process: self.process, exit: exit.map(views::exit), end };
         sse::event(stream_event::EXITED, None, &exited)
     }
 
@@ -338,11 +315,7 @@ impl Follower {
 
     fn problem(&mut self, failure: Failure) -> Event {
         self.stage = Stage::Over;
-        sse::event(
-            stream_event::PROBLEM,
-            None,
-            &failure.into_problem(&self.path),
-        )
+        sse::event(stream_event::PROBLEM, None, &failure.into_problem(&self.path))
     }
 }
 
@@ -358,11 +331,8 @@ mod tests {
     #[test]
     fn reading_starts_where_the_client_says() {
         let check = |tail, since: Option<&str>, last: Option<&str>, expected| {
-            let parameters = LogParameters {
-                tail,
-                since: since.map(str::to_owned),
-                ..LogParameters::default()
-            };
+            let parameters =
+                LogParameters { tail, since: since.map(str::to_owned), ..LogParameters::default() };
             let mut headers = HeaderMap::new();
             if let Some(last) = last {
                 headers.insert("last-event-id", last.parse().unwrap());
@@ -371,21 +341,11 @@ mod tests {
         };
         check(None, None, None, Some(LogStart::Sequence(1)));
         check(Some(5), None, None, Some(LogStart::Tail(5)));
-        check(
-            None,
-            Some("1700000000000"),
-            None,
-            Some(LogStart::Since(1_700_000_000_000)),
-        );
+        check(None, Some("1700000000000"), None, Some(LogStart::Since(1_700_000_000_000)));
         check(None, Some("yesterday"), None, None);
         check(Some(5), Some("1"), None, None);
         check(Some(5), None, Some("41"), Some(LogStart::Sequence(42)));
         check(None, None, Some("17.0"), None);
-        check(
-            None,
-            None,
-            Some("18446744073709551615"),
-            Some(LogStart::Sequence(u64::MAX)),
-        );
+        check(None, None, Some("18446744073709551615"), Some(LogStart::Sequence(u64::MAX)));
     }
 }

@@ -92,10 +92,8 @@ fn format(media_type: Option<&str>) -> Answer<Format> {
             Ok(Format::Yaml)
         }
         Some("application/toml" | "text/toml") => Ok(Format::Toml),
-        Some(_) => Err(
-            Failure::new(code::CONTENT_TYPE, "the body's type is not of a manifest")
-                .hint("send Content-Type: application/json, application/yaml or application/toml"),
-        ),
+        Some(_) => Err(Failure::new(code::CONTENT_TYPE, "the body's type is not of a manifest")
+            .hint("send Content-Type: application/json, application/yaml or application/toml")),
     }
 }
 
@@ -162,20 +160,11 @@ mod tests {
             let failure = session(&name, definition, body).unwrap_err();
             let problem = failure.into_problem("/");
             let error = &problem.errors[0];
-            assert_eq!(
-                (error.line, error.column, error.field.as_str()),
-                (line, column, field)
-            );
+            assert_eq!((error.line, error.column, error.field.as_str()), (line, column, field));
         };
         let part = r#"{"run": ["a"], "memory": "64X"}"#;
         check(&format!(r#"{{"session":{part}}}"#), part, 1, 37, "memory");
-        check(
-            &format!("{{\n \"session\": {part}}}"),
-            part,
-            2,
-            38,
-            "memory",
-        );
+        check(&format!("{{\n \"session\": {part}}}"), part, 2, 38, "memory");
         let part = "{\"run\": [\"a\"],\n\"memory\": \"64X\"}";
         check(&format!(r#"{{"session":{part}}}"#), part, 2, 11, "memory");
     }

@@ -93,31 +93,11 @@ impl Collector for Figures {
         let known = &self.statistics;
         for (name, help, value) in [
             ("commands", "Commands that came in", known.commands_total),
-            (
-                "reports",
-                "Reports of agents that came in",
-                known.reports_total,
-            ),
-            (
-                "reports_refused",
-                "Reports older than what is known",
-                known.reports_refused_total,
-            ),
-            (
-                "journal_records",
-                "Records that became durable",
-                known.records_total,
-            ),
-            (
-                "journal_batches",
-                "Synced writes of the journal",
-                known.batches_total,
-            ),
-            (
-                "journal_snapshots",
-                "Snapshots that were saved",
-                known.snapshots_total,
-            ),
+            ("reports", "Reports of agents that came in", known.reports_total),
+            ("reports_refused", "Reports older than what is known", known.reports_refused_total),
+            ("journal_records", "Records that became durable", known.records_total),
+            ("journal_batches", "Synced writes of the journal", known.batches_total),
+            ("journal_snapshots", "Snapshots that were saved", known.snapshots_total),
         ] {
             counter(&mut encoder, name, help, value)?;
         }
@@ -127,23 +107,11 @@ impl Collector for Figures {
         seconds.encode(encoder.encode_descriptor("journal_append_seconds", help, None, kind)?)?;
         let is_full = u64::from(known.journal_full.is_some());
         for (name, help, value) in [
-            (
-                "reign",
-                "The number of this controller process",
-                known.reign,
-            ),
-            (
-                "journal_position",
-                "The position of the last durable record",
-                known.position,
-            ),
+            ("reign", "The number of this controller process", known.reign),
+            ("journal_position", "The position of the last durable record", known.position),
             ("journal_full", "1 while the journal takes nothing", is_full),
             ("links_up", "Links to agents", known.links_up),
-            (
-                "streams_open",
-                "Streams of logs, events and input",
-                self.streams_open,
-            ),
+            ("streams_open", "Streams of logs, events and input", self.streams_open),
         ] {
             gauge(&mut encoder, name, help, value)?;
         }
@@ -151,34 +119,14 @@ impl Collector for Figures {
             return Ok(());
         };
         for (name, help, value) in [
-            (
-                "instances_live",
-                "Instances that are not ended",
-                *instances_live,
-            ),
+            ("instances_live", "Instances that are not ended", *instances_live),
             ("nodes_up", "Nodes that hold their lease", nodes.up),
-            (
-                "nodes_stopping",
-                "Nodes that are being shut down",
-                nodes.stopping,
-            ),
-            (
-                "nodes_lost",
-                "Nodes that were silent for too long",
-                nodes.lost,
-            ),
-            (
-                "nodes_draining",
-                "Nodes that are being emptied",
-                nodes.draining,
-            ),
+            ("nodes_stopping", "Nodes that are being shut down", nodes.stopping),
+            ("nodes_lost", "Nodes that were silent for too long", nodes.lost),
+            ("nodes_draining", "Nodes that are being emptied", nodes.draining),
             ("services", "Services", workloads.services),
             ("jobs", "Jobs", workloads.jobs),
-            (
-                "session_templates",
-                "Session templates",
-                workloads.session_templates,
-            ),
+            ("session_templates", "Session templates", workloads.session_templates),
         ] {
             gauge(&mut encoder, name, help, value)?;
         }

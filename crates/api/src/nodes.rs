@@ -87,15 +87,12 @@ pub(crate) async fn remove_node(
 ) -> Answer<StatusCode> {
     let node = node_id(&app, node).await?;
     let by = change.by();
-    app.controller
-        .submit(Command::RemoveNode { node, by }, change.key)
-        .await?;
+    app.controller.submit(Command::RemoveNode { node, by }, change.key).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 async fn node_id(app: &App, text: String) -> Answer<NodeId> {
-    app.query(move |state| find::node(state, &text).map(|entry| entry.node.id))
-        .await?
+    app.query(move |state| find::node(state, &text).map(|entry| entry.node.id)).await?
 }
 
 /// Makes a token by which one machine can join, within a time.
@@ -122,27 +119,15 @@ pub(crate) async fn create_join_token(
     }
     // A repeated request must get the same token, which nobody keeps: so it follows from the key.
     let secret = match &change.key {
-        Some(key) => app
-            .tokens
-            .derive(&format!("join token\0{}\0{}", key.key, key.fingerprint)),
+        Some(key) => app.tokens.derive(&format!("join token\0{}\0{}", key.key, key.fingerprint)),
         None => Secret::generate().reveal().to_owned(),
     };
-    let command = Command::CreateJoinToken {
-        hash: hash_secret(&secret),
-        life,
-        by: change.by(),
-    };
+    let command = Command::CreateJoinToken { hash: hash_secret(&secret), life, by: change.by() };
     match app.controller.submit(command, change.key).await? {
         Reply::JoinToken { expires_at } => {
             let token = format!("{secret}.{fingerprint}");
             let expires_at_ms = expires_at.0;
-            Ok((
-                StatusCode::CREATED,
-                Json(JoinTokenReply {
-                    token,
-                    expires_at_ms,
-                }),
-            ))
+            Ok((StatusCode::CREATED, Json(JoinTokenReply { token, expires_at_ms })))
         }
         _ => Err(other_answer()),
     }

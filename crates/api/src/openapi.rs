@@ -56,16 +56,9 @@ pub fn description() -> utoipa::openapi::OpenApi {
     let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     let components = description.components.get_or_insert_default();
     components.add_security_scheme("token", scheme);
-    components
-        .responses
-        .insert("Problem".to_owned(), RefOr::T(problem()));
+    components.responses.insert("Problem".to_owned(), RefOr::T(problem()));
     for item in description.paths.paths.values_mut() {
-        let operations = [
-            &mut item.get,
-            &mut item.put,
-            &mut item.post,
-            &mut item.delete,
-        ];
+        let operations = [&mut item.get, &mut item.put, &mut item.post, &mut item.delete];
         for operation in operations.into_iter().flatten() {
             let problem = RefOr::Ref(Ref::from_response_name("Problem"));
             let responses = &mut operation.responses.responses;
@@ -103,8 +96,7 @@ fn example(code: Code) -> serde_json::Value {
 pub(crate) async fn get_description() -> impl IntoResponse {
     static JSON: LazyLock<Bytes> = LazyLock::new(|| {
         let json = serde_json::to_vec(&description());
-        json.expect("a description has text and numbers only")
-            .into()
+        json.expect("a description has text and numbers only").into()
     });
     ([(header::CONTENT_TYPE, "application/json")], JSON.clone())
 }

@@ -73,10 +73,7 @@ async fn exec(
         (StreamReply::Started { process }, _) => {
             Ok((StatusCode::CREATED, Json(ExecReply { process })))
         }
-        _ => Err(Failure::new(
-            code::INTERNAL,
-            "the node did not say what it started",
-        )),
+        _ => Err(Failure::new(code::INTERNAL, "the node did not say what it started")),
     }
 }
 
@@ -86,10 +83,7 @@ fn checked(request: ExecRequest) -> Answer<ExecRequest> {
     let words = request.run.iter();
     let env = request.env.iter();
     let bytes = words.clone().map(|word| word.len() + 1).sum::<usize>()
-        + env
-            .clone()
-            .map(|(name, value)| name.len() + value.len() + 2)
-            .sum::<usize>();
+        + env.clone().map(|(name, value)| name.len() + value.len() + 2).sum::<usize>();
     if request.run.first().is_none_or(String::is_empty) {
         return refused("`run` names no program".to_owned());
     }
@@ -97,19 +91,14 @@ fn checked(request: ExecRequest) -> Answer<ExecRequest> {
         return refused(format!("`run` has more than {RUN_WORDS_MAX} words"));
     }
     if bytes > RUN_AND_ENV_BYTES_MAX {
-        return refused(format!(
-            "`run` and `env` have more than {RUN_AND_ENV_BYTES_MAX} bytes"
-        ));
+        return refused(format!("`run` and `env` have more than {RUN_AND_ENV_BYTES_MAX} bytes"));
     }
     let has_nul = |text: &String| text.contains('\0');
     let folder = request.working_directory.as_ref();
     if words.clone().any(has_nul) || env.clone().any(|(_, value)| has_nul(value)) {
         return refused("a NUL character cannot be passed to a process".to_owned());
     }
-    if env
-        .clone()
-        .any(|(name, _)| name.is_empty() || name.contains(['=', '\0']))
-    {
+    if env.clone().any(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
         return refused("the name of an environment variable is empty or has `=` in it".to_owned());
     }
     if folder.is_some_and(|folder| !folder.starts_with('/') || has_nul(folder)) {
@@ -152,16 +141,9 @@ pub(crate) async fn signal_instance(
 async fn signal(app: &App, instance: InstanceId, change: Change) -> Answer<StatusCode> {
     let SignalRequest { process, signal } = change.json()?;
     if !SIGNALS.contains(&signal) {
-        return Err(Failure::new(
-            code::BODY,
-            "`signal` is a number from 1 to 64",
-        ));
+        return Err(Failure::new(code::BODY, "`signal` is a number from 1 to 64"));
     }
-    let request = StreamRequest::Signal {
-        instance,
-        process,
-        signal,
-    };
+    let request = StreamRequest::Signal { instance, process, signal };
     app.controller.open(instance, request).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -222,10 +204,7 @@ async fn stdin(
     body: Body,
 ) -> Answer<StatusCode> {
     let _permit = app.stream_permit()?;
-    let request = StreamRequest::Stdin {
-        instance,
-        process: parameters.process,
-    };
+    let request = StreamRequest::Stdin { instance, process: parameters.process };
     let (_, mut stream) = app.controller.open(instance, request).await?;
     let closed = |_| Failure::new(code::NOT_RUNNING, "the process no longer reads its input");
     let mut pieces = body.into_data_stream();
@@ -240,8 +219,7 @@ async fn stdin(
 }
 
 async fn instance(app: &App, id: String) -> Answer<InstanceId> {
-    app.query(move |state| find::instance(state, &id).map(|found| found.id))
-        .await?
+    app.query(move |state| find::instance(state, &id).map(|found| found.id)).await?
 }
 
 #[cfg(test)]
@@ -251,9 +229,7 @@ mod tests {
     #[test]
     fn what_no_kernel_could_start_is_refused() {
         let check = |request: ExecRequest, reason: Option<&str>| {
-            let detail = checked(request)
-                .err()
-                .map(|failure| failure.into_problem("/").detail);
+            let detail = checked(request).err().map(|failure| failure.into_problem("/").detail);
             match (detail, reason) {
                 (None, None) => {}
                 (Some(detail), Some(reason)) => assert!(detail.contains(reason), "{detail}"),
@@ -277,10 +253,7 @@ mod tests {
         check(run(&[""]), Some("no program"));
         check(run(&["a\0b"]), Some("NUL"));
         check(run(&vec!["a"; RUN_WORDS_MAX + 1]), Some("words"));
-        check(
-            run(&["a", &"b".repeat(RUN_AND_ENV_BYTES_MAX)]),
-            Some("bytes"),
-        );
+        check(run(&["a", &"b".repeat(RUN_AND_ENV_BYTES_MAX)]), Some("bytes"));
         check(env("A", "b=c"), None);
         check(env("A", "\0"), Some("NUL"));
         check(env("A=B", ""), Some("environment variable"));

@@ -18,22 +18,19 @@ impl From<Rejection> for Failure {
                 (code::WORKLOAD_KIND, "name a workload of the wanted kind")
             }
             Rejection::NameTwice { .. } => (code::NAME_TWICE, "name each workload once"),
-            Rejection::InstanceUnknown { .. } => (
-                code::INSTANCE_UNKNOWN,
-                "list what there is: GET /v1/instances",
-            ),
+            Rejection::InstanceUnknown { .. } => {
+                (code::INSTANCE_UNKNOWN, "list what there is: GET /v1/instances")
+            }
             Rejection::NodeUnknown { .. } => {
                 (code::NODE_UNKNOWN, "list what there is: GET /v1/nodes")
             }
-            Rejection::NodeNotLost { .. } => (
-                code::NODE_NOT_LOST,
-                "drain it, stop its agent, and try again once it is lost",
-            ),
+            Rejection::NodeNotLost { .. } => {
+                (code::NODE_NOT_LOST, "drain it, stop its agent, and try again once it is lost")
+            }
             Rejection::NodeNameTaken { .. } => (code::NODE_NAME_TAKEN, "choose another name"),
-            Rejection::JoinTokenInvalid => (
-                code::JOIN_TOKEN_INVALID,
-                "make a new one: POST /v1/join-tokens",
-            ),
+            Rejection::JoinTokenInvalid => {
+                (code::JOIN_TOKEN_INVALID, "make a new one: POST /v1/join-tokens")
+            }
             Rejection::IdempotencyConflict => (
                 code::IDEMPOTENCY_CONFLICT,
                 "choose a new Idempotency-Key for each request, and keep it for its repetitions",
@@ -41,9 +38,7 @@ impl From<Rejection> for Failure {
             Rejection::Limit { .. } => (code::LIMIT, "remove or end what is no longer needed"),
             Rejection::JournalFull { .. } => {
                 let failure = Failure::new(code::JOURNAL_FULL, detail);
-                return failure
-                    .hint("free some space on the server's disk")
-                    .retry_after_secs(5);
+                return failure.hint("free some space on the server's disk").retry_after_secs(5);
             }
         };
         Failure::new(code, detail).hint(hint)
@@ -129,50 +124,18 @@ mod tests {
         };
         let name = || Name::new("web").unwrap();
         let id = Id::from_bits(7);
-        check(
-            Rejection::WorkloadUnknown {
-                kind: "job",
-                name: name(),
-            },
-            404,
-        );
-        let kind = Rejection::WorkloadKind {
-            name: name(),
-            found: "job",
-            wanted: "service",
-        };
+        check(Rejection::WorkloadUnknown { kind: "job", name: name() }, 404);
+        let kind = Rejection::WorkloadKind { name: name(), found: "job", wanted: "service" };
         check(kind, 409);
         check(Rejection::NameTwice { name: name() }, 422);
-        check(
-            Rejection::InstanceUnknown {
-                instance: InstanceId(id),
-            },
-            404,
-        );
+        check(Rejection::InstanceUnknown { instance: InstanceId(id) }, 404);
         check(Rejection::NodeUnknown { node: NodeId(id) }, 404);
-        check(
-            Rejection::NodeNotLost {
-                node: name(),
-                status: "up",
-            },
-            409,
-        );
+        check(Rejection::NodeNotLost { node: name(), status: "up" }, 409);
         check(Rejection::NodeNameTaken { name: name() }, 409);
         check(Rejection::JoinTokenInvalid, 403);
         check(Rejection::IdempotencyConflict, 422);
-        check(
-            Rejection::Limit {
-                what: "too many",
-                limit: 1,
-            },
-            409,
-        );
-        check(
-            Rejection::JournalFull {
-                reason: "full".to_owned(),
-            },
-            507,
-        );
+        check(Rejection::Limit { what: "too many", limit: 1 }, 409);
+        check(Rejection::JournalFull { reason: "full".to_owned() }, 507);
     }
 
     #[test]
@@ -184,19 +147,7 @@ mod tests {
         };
         check(SubmitError::Busy.into(), 503);
         check(SubmitError::Stopped.into(), 503);
-        check(
-            StreamError::NodeAway {
-                node: NodeId(Id::from_bits(1)),
-            }
-            .into(),
-            503,
-        );
-        check(
-            Rejection::JournalFull {
-                reason: String::new(),
-            }
-            .into(),
-            507,
-        );
+        check(StreamError::NodeAway { node: NodeId(Id::from_bits(1)) }.into(), 503);
+        check(Rejection::JournalFull { reason: String::new() }.into(), 507);
     }
 }

@@ -25,10 +25,7 @@ pub fn router(controller: Controller, tokens: Tokens, config: Config) -> Router 
 /// The API over what its handlers share.
 pub(crate) fn router_of(app: App) -> Router {
     let (router, _) = routes().split_for_parts();
-    router
-        .fallback(nothing)
-        .layer(from_fn_with_state(app.clone(), guard))
-        .with_state(app)
+    router.fallback(nothing).layer(from_fn_with_state(app.clone(), guard)).with_state(app)
 }
 
 async fn nothing(uri: Uri) -> Failure {
@@ -45,10 +42,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(workloads::remove_workloads))
         .routes(routes!(workloads::remove_workload))
         // The path for several hides the workload of that name.
-        .route(
-            "/v1/workloads/remove",
-            delete(workloads::remove_workload_called_remove),
-        )
+        .route("/v1/workloads/remove", delete(workloads::remove_workload_called_remove))
         .routes(routes!(services::list_services))
         .routes(routes!(services::get_service))
         .routes(routes!(jobs::list_jobs))

@@ -30,9 +30,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
     let graceful = GracefulShutdown::new();
     let mut builder = auto::Builder::new(TokioExecutor::new());
     let http1 = &mut builder.http1();
-    http1
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX);
+    http1.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME_MAX);
     loop {
         let accepted = async {
             let permit = connections.clone().acquire_owned().await;
@@ -69,10 +67,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: impl Future<
         });
     }
     drop(listener);
-    if tokio::time::timeout(STOP_TIME_MAX, graceful.shutdown())
-        .await
-        .is_err()
-    {
+    if tokio::time::timeout(STOP_TIME_MAX, graceful.shutdown()).await.is_err() {
         tracing::warn!("some requests were still under way when the server stopped");
     }
 }

@@ -21,10 +21,7 @@ pub(crate) async fn list_services(
 ) -> Answer<Json<Page<ServiceView>>> {
     let config = app.config.clone();
     let view = move |state: &_, entry: &_| views::service(state, entry, &config);
-    workloads::list(&app, page, view, |service: &ServiceView| {
-        service.name.to_string()
-    })
-    .await
+    workloads::list(&app, page, view, |service: &ServiceView| service.name.to_string()).await
 }
 
 /// Shows a service.

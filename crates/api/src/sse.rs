@@ -37,9 +37,7 @@ where
     });
     let heartbeat = KeepAlive::new().interval(HEARTBEAT);
     let mut response = Sse::new(events).keep_alive(heartbeat).into_response();
-    response
-        .headers_mut()
-        .insert(NO_BUFFERING, HeaderValue::from_static("no"));
+    response.headers_mut().insert(NO_BUFFERING, HeaderValue::from_static("no"));
     Ok(response)
 }
 

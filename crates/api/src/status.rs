@@ -16,13 +16,7 @@ use spawnery_wire::api::{JournalView, NodeCounts, StatusView, WorkloadCounts};
 pub(crate) async fn get_status(State(app): State<App>) -> Answer<Json<StatusView>> {
     let counted = app.query(|state| {
         let live = state.instances_live();
-        (
-            nodes(state),
-            workloads(state),
-            live,
-            state.reign(),
-            state.position(),
-        )
+        (nodes(state), workloads(state), live, state.reign(), state.position())
     });
     let (nodes, workloads, instances_live, reign, position) = counted.await?;
     let statistics = app.controller.statistics();
@@ -34,9 +28,7 @@ pub(crate) async fn get_status(State(app): State<App>) -> Answer<Json<StatusView
         instances_live,
         nodes,
         workloads,
-        journal: JournalView {
-            full: statistics.journal_full,
-        },
+        journal: JournalView { full: statistics.journal_full },
     }))
 }
 

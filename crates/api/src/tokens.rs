@@ -71,10 +71,7 @@ impl Tokens {
 
     /// Takes `token` as the admin token.
     pub fn of_admin(token: &str) -> Tokens {
-        Tokens {
-            admin: hash(token),
-            admin_subject: Arc::from(ADMIN),
-        }
+        Tokens { admin: hash(token), admin_subject: Arc::from(ADMIN) }
     }
 
     /// Who `token` speaks for, if anybody. Takes the same time whatever the token is.
@@ -96,11 +93,7 @@ impl Tokens {
         hasher.update(b"spawnery derived secret 1\0");
         hasher.update(self.admin);
         hasher.update(purpose.as_bytes());
-        hasher
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
     }
 }
 
@@ -119,10 +112,7 @@ fn hash(token: &str) -> [u8; 32] {
 }
 
 fn read(path: &Path) -> Result<Option<String>, TokenError> {
-    let failed = |source| TokenError::File {
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| TokenError::File { path: path.to_owned(), source };
     let mode = match fs::metadata(path) {
         Ok(metadata) => metadata.permissions().mode() & 0o777,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -156,11 +146,7 @@ fn create(path: &Path) -> Result<String, TokenError> {
             _ => {}
         }
         let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
         writeln!(file, "{token}")?;
         file.sync_all()?;
         fs::rename(&temporary, path)?;
@@ -169,10 +155,7 @@ fn create(path: &Path) -> Result<String, TokenError> {
             None => Ok(()),
         }
     })();
-    written.map_err(|source| TokenError::File {
-        path: path.to_owned(),
-        source,
-    })?;
+    written.map_err(|source| TokenError::File { path: path.to_owned(), source })?;
     Ok(token)
 }
 
@@ -211,15 +194,9 @@ mod tests {
             error
         };
         let good = format!("{TOKEN_PREFIX}{}\n", "a".repeat(64));
-        assert!(matches!(
-            check(&good, 0o644),
-            TokenError::Exposed { mode: 0o644, .. }
-        ));
+        assert!(matches!(check(&good, 0o644), TokenError::Exposed { mode: 0o644, .. }));
         assert!(matches!(check("", 0o600), TokenError::Malformed { .. }));
-        assert!(matches!(
-            check("secret\n", 0o600),
-            TokenError::Malformed { .. }
-        ));
+        assert!(matches!(check("secret\n", 0o600), TokenError::Malformed { .. }));
         let shown = check("secret\n", 0o600).to_string();
         assert!(!shown.contains("secret"), "{shown}");
     }

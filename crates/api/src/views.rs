@@ -154,11 +154,7 @@ pub(crate) fn service(
         replicas,
         every_node,
         phases: phases(state, entry),
-        slots: entry
-            .slots
-            .iter()
-            .map(|(slot, known)| slot_view(*slot, known))
-            .collect(),
+        slots: entry.slots.iter().map(|(slot, known)| slot_view(*slot, known)).collect(),
         urls: urls.unwrap_or_default(),
         process: process(&workload.process),
         restart: restart(&workload.restart),
@@ -213,10 +209,10 @@ pub(crate) fn job(state: &State, entry: &WorkloadEntry) -> Option<JobView> {
         cron: schedule.cron.clone(),
         time_zone: schedule.time_zone.clone(),
     });
-    let missed_last = known.missed_last.as_ref().map(|missed| MissedView {
-        at_ms: missed.at.0,
-        reason: missed.reason.clone(),
-    });
+    let missed_last = known
+        .missed_last
+        .as_ref()
+        .map(|missed| MissedView { at_ms: missed.at.0, reason: missed.reason.clone() });
     let last = known.finished.back().and_then(|id| state.run(*id));
     Some(JobView {
         name: workload.name.clone(),
@@ -317,10 +313,8 @@ pub(crate) fn difference(difference: Difference) -> DifferenceView {
 }
 
 fn process(process: &Process) -> ProcessView {
-    let ports = process.ports.iter().map(|port| PortView {
-        name: port.name.clone(),
-        port: port.port,
-    });
+    let ports =
+        process.ports.iter().map(|port| PortView { name: port.name.clone(), port: port.port });
     ProcessView {
         run: process.run.clone(),
         env_names: process.env.keys().cloned().collect(),
@@ -363,16 +357,9 @@ fn restart(restart: &Restart) -> RestartView {
 }
 
 fn stop(stop: &Stop) -> StopView {
-    StopView {
-        signal: stop.signal,
-        grace_ms: stop.grace.0,
-    }
+    StopView { signal: stop.signal, grace_ms: stop.grace.0 }
 }
 
 fn constraints(workload: &Workload) -> Vec<String> {
-    workload
-        .constraints
-        .iter()
-        .map(ToString::to_string)
-        .collect()
+    workload.constraints.iter().map(ToString::to_string).collect()
 }

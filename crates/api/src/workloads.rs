@@ -50,10 +50,7 @@ pub(crate) async fn remove_workload_called_remove(
 }
 
 async fn remove(app: &App, change: Change, names: Vec<Name>) -> Answer<Json<RemoveReply>> {
-    let command = Command::Remove {
-        names: names.clone(),
-        by: change.by(),
-    };
+    let command = Command::Remove { names: names.clone(), by: change.by() };
     app.controller.submit(command, change.key).await?;
     Ok(Json(RemoveReply { removed: names }))
 }

@@ -78,15 +78,9 @@ impl Signals {
 impl Attached {
     /// Follows the process to its end, and gives back the code to exit with.
     pub(crate) async fn follow(&self, mut signals: Signals) -> Result<ExitCode, CliError> {
-        let query = LogQuery {
-            process: self.process,
-            follow: true,
-            ..LogQuery::default()
-        };
+        let query = LogQuery { process: self.process, follow: true, ..LogQuery::default() };
         let mut log = self.client.logs(self.instance, &query);
-        let input = self
-            .has_stdin
-            .then(|| tokio::spawn(self.clone_for_input().forward()));
+        let input = self.has_stdin.then(|| tokio::spawn(self.clone_for_input().forward()));
         let mut waiting = Some(Box::pin(self.say_what_it_waits_for()));
         let exited = loop {
             tokio::select! {
@@ -146,12 +140,7 @@ impl Attached {
     async fn tell(&self, number: i32) -> bool {
         let instance = self.instance.to_string();
         for _ in 0..TELL_ATTEMPTS_MAX {
-            if self
-                .client
-                .signal(&instance, self.process, number)
-                .await
-                .is_ok()
-            {
+            if self.client.signal(&instance, self.process, number).await.is_ok() {
                 return true;
             }
             let found = self.client.instance(&instance).await;
@@ -273,10 +262,7 @@ pub(crate) fn is_input_wanted(is_interactive: bool) -> bool {
 /// Whether our standard input is `/dev/null`, as of a daemon: device 1, 3 (`null(4)`).
 fn is_null() -> bool {
     let device = |stat: rustix::fs::Stat| {
-        let (major, minor) = (
-            rustix::fs::major(stat.st_rdev),
-            rustix::fs::minor(stat.st_rdev),
-        );
+        let (major, minor) = (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         (major, minor) == (1, 3)
     };
     rustix::fs::fstat(std::io::stdin().as_fd()).map_or(true, device)

@@ -38,11 +38,7 @@ impl CliError {
     }
 
     fn new(code: ExitCode, message: impl fmt::Display) -> CliError {
-        CliError {
-            code,
-            message: message.to_string(),
-            hint: None,
-        }
+        CliError { code, message: message.to_string(), hint: None }
     }
 
     /// Adds what to do about it.
@@ -83,11 +79,7 @@ impl From<ClientError> for CliError {
             _ => None,
         };
         let hint = hint.or_else(|| error.hint());
-        CliError {
-            code,
-            message: error.to_string(),
-            hint,
-        }
+        CliError { code, message: error.to_string(), hint }
     }
 }
 

@@ -44,14 +44,7 @@ impl Followers {
     /// Follows nothing yet. Each instance is read as `query` says.
     pub(crate) fn new(client: Client, query: LogQuery) -> Followers {
         let (sender, receiver) = mpsc::channel(PIECES_MAX);
-        Followers {
-            client,
-            query,
-            known: BTreeSet::new(),
-            sender,
-            receiver,
-            active: 0,
-        }
+        Followers { client, query, known: BTreeSet::new(), sender, receiver, active: 0 }
     }
 
     /// Follows an instance, unless it is followed already.
@@ -63,19 +56,12 @@ impl Followers {
     /// Follows the instance that an event is about, from its first output on. An instance that has
     /// no node yet has nothing to follow.
     pub(crate) fn add_new(&mut self, event: &EventView) {
-        const BEGUN: [&str; 4] = [
-            "instance.assigned",
-            "instance.running",
-            "instance.ready",
-            "instance.ended",
-        ];
+        const BEGUN: [&str; 4] =
+            ["instance.assigned", "instance.running", "instance.ready", "instance.ended"];
         if let (Some(instance), Some(workload)) = (event.instance, &event.workload)
             && BEGUN.contains(&event.kind.as_str())
         {
-            let query = LogQuery {
-                follow: true,
-                ..LogQuery::default()
-            };
+            let query = LogQuery { follow: true, ..LogQuery::default() };
             self.add_with(instance, workload.as_str(), &query);
         }
     }
@@ -96,11 +82,7 @@ impl Followers {
                 };
                 let is_last = !matches!(item, Ok(LogItem::Output(_) | LogItem::Gap(_)));
                 let workload = workload.clone();
-                let piece = Piece {
-                    instance,
-                    workload,
-                    item,
-                };
+                let piece = Piece { instance, workload, item };
                 if sender.send(piece).await.is_err() || is_last {
                     return;
                 }
@@ -155,10 +137,7 @@ impl Prefixed {
             Ok(LogItem::Exited(exited)) => {
                 self.flush(piece.instance, &name)?;
                 let reason = exited.end.map(|end| end.reason);
-                self.remark(
-                    &name,
-                    &format!("({})", reason.unwrap_or_else(|| "ended".to_owned())),
-                )
+                self.remark(&name, &format!("({})", reason.unwrap_or_else(|| "ended".to_owned())))
             }
             Ok(LogItem::End) => self.flush(piece.instance, &name),
             Err(error) => {
@@ -230,9 +209,7 @@ fn colour_of(name: &str) -> Style {
         AnsiColors::Blue,
         AnsiColors::BrightCyan,
     ];
-    let sum = name
-        .bytes()
-        .fold(0usize, |sum, byte| sum.wrapping_mul(31) + usize::from(byte));
+    let sum = name.bytes().fold(0usize, |sum, byte| sum.wrapping_mul(31) + usize::from(byte));
     Style::new().color(COLOURS[sum % COLOURS.len()])
 }
 
@@ -244,10 +221,7 @@ pub(crate) async fn wait_for_run(client: &Client, id: RunId) -> Result<RunView, 
         if run.outcome.is_some() {
             return Ok(run);
         }
-        progress.say(format!(
-            "{}: attempt {} is under way",
-            run.job, run.attempts
-        ));
+        progress.say(format!("{}: attempt {} is under way", run.job, run.attempts));
         tokio::time::sleep(LOOK).await;
     }
 }

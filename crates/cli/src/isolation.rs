@@ -62,12 +62,7 @@ mod tests {
     use super::*;
 
     fn check(name: &'static str, status: Status) -> Check {
-        Check {
-            name,
-            status,
-            detail: String::new(),
-            mend: None,
-        }
+        Check { name, status, detail: String::new(), mend: None }
     }
 
     #[test]
@@ -75,19 +70,10 @@ mod tests {
         let whole = summary(&[check("a", Status::Enforced)]);
         assert_eq!(whole.len(), 1);
         assert!(whole[0].ends_with("everything is enforced."));
-        let weak = summary(&[
-            check("a", Status::Enforced),
-            check("b", Status::Approximate),
-        ]);
+        let weak = summary(&[check("a", Status::Enforced), check("b", Status::Approximate)]);
         assert_eq!(weak.len(), 1);
-        assert!(
-            weak[0].contains("; weak: b (see `spawnery doctor`)"),
-            "{weak:?}"
-        );
-        let missing = summary(&[
-            check("b", Status::Approximate),
-            check("c", Status::Unavailable),
-        ]);
+        assert!(weak[0].contains("; weak: b (see `spawnery doctor`)"), "{weak:?}");
+        let missing = summary(&[check("b", Status::Approximate), check("c", Status::Unavailable)]);
         assert_eq!(missing.len(), 2);
         assert!(missing[0].ends_with("; missing: c"));
     }

@@ -50,10 +50,7 @@ mod tests {
 
     #[test]
     fn the_arguments_that_the_sandbox_gives_are_understood() {
-        let config = Config {
-            spares: 3,
-            ..Config::new("/data")
-        };
+        let config = Config { spares: 3, ..Config::new("/data") };
         let arguments = config.arguments();
         assert_eq!(arguments[0], "launcher");
         assert_eq!(parse(arguments.into_iter().skip(1)), Some(config));

@@ -26,16 +26,7 @@ pub(crate) fn start(config: &Config, level: &str) {
 }
 
 fn crates(level: &str) -> String {
-    const CRATES: [&str; 6] = [
-        "agent",
-        "api",
-        "controller",
-        "gateway",
-        "journal",
-        "runtime",
-    ];
-    let directives = CRATES
-        .iter()
-        .map(|name| format!(",spawnery_{name}={level}"));
+    const CRATES: [&str; 6] = ["agent", "api", "controller", "gateway", "journal", "runtime"];
+    let directives = CRATES.iter().map(|name| format!(",spawnery_{name}={level}"));
     directives.collect()
 }

@@ -52,10 +52,7 @@ impl ManifestFile {
         let parsed = spawnery_manifest::parse(&text, format);
         let filled = parsed.and_then(|parsed| parsed.with_files(|source| content(folder, source)));
         match filled {
-            Ok(manifest) => Ok(ManifestFile {
-                path: path.to_owned(),
-                manifest,
-            }),
+            Ok(manifest) => Ok(ManifestFile { path: path.to_owned(), manifest }),
             Err(errors) => Err(ReadError::Manifest { errors, text }),
         }
     }
@@ -83,11 +80,7 @@ fn read_text(path: &Path) -> Result<String, CliError> {
     })?;
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
-        let line = error.as_bytes()[..valid]
-            .iter()
-            .filter(|byte| **byte == b'\n')
-            .count()
-            + 1;
+        let line = error.as_bytes()[..valid].iter().filter(|byte| **byte == b'\n').count() + 1;
         CliError::usage(format!("{shown}:{line}: the text is not UTF-8"))
             .hint("save the file as UTF-8")
     })

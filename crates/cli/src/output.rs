@@ -31,11 +31,7 @@ impl Output {
             "never" => false,
             _ => is_terminal && !is_unwanted && !is_json,
         };
-        Output {
-            is_json,
-            has_colour,
-            columns: is_terminal.then(columns),
-        }
+        Output { is_json, has_colour, columns: is_terminal.then(columns) }
     }
 
     /// Prints a line.
@@ -113,9 +109,5 @@ pub(crate) fn note(text: impl AsRef<str>) {
 fn columns() -> usize {
     let size = rustix::termios::tcgetwinsize(io::stdout());
     let columns = size.map_or(0, |size| usize::from(size.ws_col));
-    if columns == 0 {
-        COLUMNS_DEFAULT
-    } else {
-        columns
-    }
+    if columns == 0 { COLUMNS_DEFAULT } else { columns }
 }

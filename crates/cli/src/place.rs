@@ -134,11 +134,7 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(place.data()), 0o700);
         assert_eq!(place.server(), None);
-        let server = ServerFile {
-            url: "http://127.0.0.1:1".to_owned(),
-            pid: 2,
-            link: None,
-        };
+        let server = ServerFile { url: "http://127.0.0.1:1".to_owned(), pid: 2, link: None };
         place.write_server(&server).unwrap();
         assert_eq!(mode(&place.server_path()), 0o600);
         assert_eq!(place.server(), Some(server));

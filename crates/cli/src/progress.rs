@@ -36,8 +36,7 @@ impl Progress {
         {
             self.is_shown = true;
             let style = ProgressStyle::with_template("{spinner} {msg}");
-            self.bar
-                .set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+            self.bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
             self.bar.enable_steady_tick(TURN);
         }

@@ -20,20 +20,14 @@ impl<T: Into<String>> From<T> for Cell {
         let text = text.into();
         // What a terminal would obey is not for a table.
         let text = text.replace(|c: char| c.is_control(), " ");
-        Cell {
-            text,
-            style: Style::new(),
-        }
+        Cell { text, style: Style::new() }
     }
 }
 
 impl Cell {
     /// The same text in a style.
     pub(crate) fn styled(text: impl Into<String>, style: Style) -> Cell {
-        Cell {
-            style,
-            ..Cell::from(text)
-        }
+        Cell { style, ..Cell::from(text) }
     }
 }
 
@@ -47,10 +41,7 @@ pub(crate) struct Table {
 impl Table {
     /// A table with these columns.
     pub(crate) fn new(head: &[&'static str]) -> Table {
-        Table {
-            head: head.to_vec(),
-            rows: Vec::new(),
-        }
+        Table { head: head.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row with a cell for each column.
@@ -112,9 +103,7 @@ fn line(
             continue;
         }
         out.extend(std::iter::repeat_n(' ', padding));
-        padding = widths
-            .get(column)
-            .map_or(0, |width| width + GAP - length(&text));
+        padding = widths.get(column).map_or(0, |width| width + GAP - length(&text));
         match has_colour {
             true => out.push_str(&cell.style.style(&text).to_string()),
             false => out.push_str(&text),

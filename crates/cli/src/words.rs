@@ -8,9 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// The time now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.map_or(0, |since| {
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    })
+    since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// How long ago a time was: `5s`, `3m`, `2h`, `9d`.
@@ -48,9 +46,7 @@ pub(crate) fn since(text: &str) -> Result<u64, CliError> {
         return Ok(now_ms().saturating_sub(ago.0));
     }
     let time: Result<jiff::Timestamp, _> = text.parse();
-    let ms = time
-        .ok()
-        .and_then(|time| u64::try_from(time.as_millisecond()).ok());
+    let ms = time.ok().and_then(|time| u64::try_from(time.as_millisecond()).ok());
     ms.ok_or_else(|| {
         let message = format!("--since: `{text}` is not a time");
         CliError::usage(message).hint("give it as 10m, 2h, 1d or as 2026-11-21T10:00:00Z")

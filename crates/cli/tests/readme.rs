@@ -105,16 +105,8 @@ impl Tour {
         std::os::unix::fs::symlink(examples, link).expect("a link to the examples");
         // Free now; nobody else is likely to take it at once.
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let port = listener
-            .local_addr()
-            .expect("an address")
-            .port()
-            .to_string();
-        Tour {
-            folder,
-            port,
-            background: Vec::new(),
-        }
+        let port = listener.local_addr().expect("an address").port().to_string();
+        Tour { folder, port, background: Vec::new() }
     }
 
     fn walk(&mut self, step: &Step) {
@@ -140,10 +132,7 @@ impl Tour {
     }
 
     fn in_background(&mut self, command: &str, expected: &[String]) -> (String, bool) {
-        let output = self
-            .folder
-            .path()
-            .join(format!("output-{}", self.background.len()));
+        let output = self.folder.path().join(format!("output-{}", self.background.len()));
         let child = self.shell(&format!("exec {command}"), &output);
         self.background.push((child, output.clone()));
         // More may follow.
@@ -162,28 +151,16 @@ impl Tour {
     /// Runs a command in a process group of its own, with the binary first in its PATH.
     fn shell(&self, command: &str, output: &Path) -> Child {
         let binary = Path::new(env!("CARGO_BIN_EXE_spawnery"));
-        let binaries = binary
-            .parent()
-            .expect("the binary is in a folder")
-            .display();
+        let binaries = binary.parent().expect("the binary is in a folder").display();
         let path = std::env::var("PATH").unwrap_or_default();
         let file = File::create(output).expect("a file for the output");
         let errors = file.try_clone().expect("a second handle");
         let mut shell = Command::new("sh");
-        shell
-            .args(["-c", command])
-            .env_clear()
-            .current_dir(self.folder.path());
-        shell
-            .env("PATH", format!("{binaries}:{path}"))
-            .env("HOME", self.folder.path());
+        shell.args(["-c", command]).env_clear().current_dir(self.folder.path());
+        shell.env("PATH", format!("{binaries}:{path}")).env("HOME", self.folder.path());
         shell.env("SPAWNERY_LISTEN", format!("127.0.0.1:{}", self.port));
         shell.env("SPAWNERY_DATA", self.folder.path().join("data"));
-        shell
-            .stdin(Stdio::null())
-            .stdout(file)
-            .stderr(errors)
-            .process_group(0);
+        shell.stdin(Stdio::null()).stdout(file).stderr(errors).process_group(0);
         shell.spawn().expect("there is a shell")
     }
 }
@@ -199,9 +176,7 @@ fn judge(output: &Path, expected: &[String]) -> (String, bool) {
 impl Drop for Tour {
     fn drop(&mut self) {
         for (child, _) in &mut self.background {
-            let pid = i32::try_from(child.id())
-                .ok()
-                .and_then(rustix::process::Pid::from_raw);
+            let pid = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
             // It may have ended by itself.
             let _ = pid.map(|pid| rustix::process::kill_process(pid, rustix::process::Signal::INT));
             let _ = child.wait();
@@ -222,10 +197,7 @@ fn only_console_blocks_are_steps() {
         command: command.to_owned(),
         expected: expected.iter().map(|line| (*line).to_owned()).collect(),
     };
-    assert_eq!(
-        steps(text),
-        [step(6, "one", &["out", ""]), step(9, "two", &[])]
-    );
+    assert_eq!(steps(text), [step(6, "one", &["out", ""]), step(9, "two", &[])]);
 }
 
 #[test]

@@ -53,10 +53,8 @@ impl Client {
     /// A client of the server at `url` (`http://HOST:PORT`), which shows `token`. Connects at the
     /// first request.
     pub fn new(url: &str, token: Option<Token>) -> Result<Client, ClientError> {
-        let wrong = |reason: &str| ClientError::Url {
-            url: url.to_owned(),
-            reason: reason.to_owned(),
-        };
+        let wrong =
+            |reason: &str| ClientError::Url { url: url.to_owned(), reason: reason.to_owned() };
         let uri: Uri = url.parse().map_err(|_| wrong("it is not a URL"))?;
         match uri.scheme_str() {
             Some("http") => {}
@@ -263,10 +261,7 @@ impl Client {
     ) -> Result<Response<Incoming>, ClientError> {
         let response = self.inner.http.request(request).await;
         response.map_err(|error| match error.is_connect() {
-            true => ClientError::Connect {
-                url: self.inner.url.clone(),
-                reason: innermost(&error),
-            },
+            true => ClientError::Connect { url: self.inner.url.clone(), reason: innermost(&error) },
             false => self.broken(&error),
         })
     }
@@ -297,9 +292,8 @@ impl Client {
 
     async fn body(&self, response: Response<Incoming>) -> Result<Bytes, ClientError> {
         let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect();
-        let collected = self
-            .in_time(async { body.await.map_err(|error| self.broken(error.as_ref())) })
-            .await?;
+        let collected =
+            self.in_time(async { body.await.map_err(|error| self.broken(error.as_ref())) }).await?;
         Ok(collected.to_bytes())
     }
 
@@ -309,25 +303,18 @@ impl Client {
     ) -> Result<T, ClientError> {
         match tokio::time::timeout(ANSWER_WITHIN, work).await {
             Ok(result) => result,
-            Err(_) => Err(ClientError::TimedOut {
-                url: self.inner.url.clone(),
-                after: ANSWER_WITHIN,
-            }),
+            Err(_) => {
+                Err(ClientError::TimedOut { url: self.inner.url.clone(), after: ANSWER_WITHIN })
+            }
         }
     }
 
     pub(crate) fn broken(&self, error: &(dyn std::error::Error + 'static)) -> ClientError {
-        ClientError::Broken {
-            url: self.inner.url.clone(),
-            reason: innermost(error),
-        }
+        ClientError::Broken { url: self.inner.url.clone(), reason: innermost(error) }
     }
 
     pub(crate) fn protocol(&self, reason: impl ToString) -> ClientError {
-        ClientError::Protocol {
-            url: self.inner.url.clone(),
-            reason: reason.to_string(),
-        }
+        ClientError::Protocol { url: self.inner.url.clone(), reason: reason.to_string() }
     }
 
     /// An idempotency key that nobody has used.
@@ -358,9 +345,7 @@ fn empty() -> RequestBody {
 }
 
 fn full(bytes: Vec<u8>) -> RequestBody {
-    Full::new(Bytes::from(bytes))
-        .map_err(|never| match never {})
-        .boxed_unsync()
+    Full::new(Bytes::from(bytes)).map_err(|never| match never {}).boxed_unsync()
 }
 
 #[cfg(test)]

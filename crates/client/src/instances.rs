@@ -56,8 +56,7 @@ impl Client {
 
     /// Ends an instance. A replica of a service is then replaced.
     pub async fn end_instance(&self, instance: &str) -> Result<(), ClientError> {
-        self.call(Method::DELETE, &instance_target(instance, ""))
-            .await
+        self.call(Method::DELETE, &instance_target(instance, "")).await
     }
 
     /// Starts a session.

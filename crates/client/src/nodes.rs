@@ -17,8 +17,7 @@ impl Client {
     pub async fn drain(&self, node: &str, draining: bool) -> Result<(), ClientError> {
         let target = Target::new("/v1/nodes").segment(node);
         let target = Target::new(&format!("{}/drain", target.as_str()));
-        self.tell(Method::POST, &target, &DrainRequest { draining })
-            .await
+        self.tell(Method::POST, &target, &DrainRequest { draining }).await
     }
 
     /// Forgets a node that is lost.

@@ -12,10 +12,7 @@ pub(crate) struct Target {
 impl Target {
     /// Starts at `path`, which needs no encoding.
     pub(crate) fn new(path: &str) -> Target {
-        Target {
-            text: path.to_owned(),
-            has_query: false,
-        }
+        Target { text: path.to_owned(), has_query: false }
     }
 
     /// Adds a segment such as a name that a user gave.

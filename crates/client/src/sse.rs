@@ -115,11 +115,7 @@ impl Parser {
         if !std::mem::take(&mut self.has_data) {
             return None;
         }
-        Some(Message {
-            event,
-            data,
-            id: self.id.clone(),
-        })
+        Some(Message { event, data, id: self.id.clone() })
     }
 }
 
@@ -141,11 +137,7 @@ mod tests {
     }
 
     fn message(event: &str, data: &str, id: Option<&str>) -> Message {
-        Message {
-            event: event.to_owned(),
-            data: data.to_owned(),
-            id: id.map(str::to_owned),
-        }
+        Message { event: event.to_owned(), data: data.to_owned(), id: id.map(str::to_owned) }
     }
 
     #[test]
@@ -155,10 +147,7 @@ mod tests {
         };
         check("data: a\n\n", &[message("", "a", None)]);
         check("data:a\ndata: b\n\n", &[message("", "a\nb", None)]);
-        check(
-            "event: e\r\nid: 7\r\ndata: a\r\n\r\n",
-            &[message("e", "a", Some("7"))],
-        );
+        check("event: e\r\nid: 7\r\ndata: a\r\n\r\n", &[message("e", "a", Some("7"))]);
         check("event: e\rdata\r\r", &[message("e", "", None)]);
         // A comment keeps a connection alive, and an event without data is none.
         check(": ping\n\nevent: e\n\n", &[]);

@@ -69,11 +69,7 @@ pub struct LogStream {
 
 impl LogStream {
     pub(crate) fn new(client: Client, target: Target) -> LogStream {
-        LogStream {
-            messages: Resuming::new(client, target),
-            sequence: 0,
-            is_over: false,
-        }
+        LogStream { messages: Resuming::new(client, target), sequence: 0, is_over: false }
     }
 
     /// The next item; none after the last. May be dropped and called again: nothing is lost.
@@ -131,9 +127,7 @@ pub struct EventStream {
 
 impl EventStream {
     pub(crate) fn new(client: Client, target: Target) -> EventStream {
-        EventStream {
-            messages: Resuming::new(client, target),
-        }
+        EventStream { messages: Resuming::new(client, target) }
     }
 
     /// Connects, unless it is connected, so that nothing that happens from now on is missed.

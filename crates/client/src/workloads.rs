@@ -17,15 +17,13 @@ impl Client {
     /// is added, what is different is changed, what is equal stays.
     pub async fn apply(&self, manifest_json: String) -> Result<ManifestReply, ClientError> {
         let target = Target::new("/v1/manifest");
-        self.send_text(Method::PUT, &target, JSON, manifest_json)
-            .await
+        self.send_text(Method::PUT, &target, JSON, manifest_json).await
     }
 
     /// What applying would change.
     pub async fn diff(&self, manifest_json: String) -> Result<ManifestReply, ClientError> {
         let target = Target::new("/v1/manifest/diff");
-        self.send_text(Method::POST, &target, JSON, manifest_json)
-            .await
+        self.send_text(Method::POST, &target, JSON, manifest_json).await
     }
 
     /// Removes workloads, all or none, and ends their instances.

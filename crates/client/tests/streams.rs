@@ -67,10 +67,7 @@ async fn a_log_goes_on_after_the_last_record_when_its_connection_breaks() {
         stream(&format!("{}{}{}{EXITED}", output(2), output(3), output(4))),
     ];
     let (client, served) = start(answers).await;
-    let query = LogQuery {
-        follow: true,
-        ..LogQuery::default()
-    };
+    let query = LogQuery { follow: true, ..LogQuery::default() };
     let mut log = client.logs(instance(), &query);
     let mut sequences = Vec::new();
     while let Some(item) = log.next().await.unwrap() {
@@ -87,11 +84,7 @@ async fn a_log_goes_on_after_the_last_record_when_its_connection_breaks() {
 #[tokio::test]
 async fn a_refusal_is_told_at_once_with_its_reason() {
     let (client, served) = start(vec![problem(404)]).await;
-    let error = client
-        .logs(instance(), &LogQuery::default())
-        .next()
-        .await
-        .unwrap_err();
+    let error = client.logs(instance(), &LogQuery::default()).next().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     assert_eq!(error.to_string(), "the reason");
     served.await.unwrap();
@@ -123,9 +116,7 @@ async fn a_creating_call_is_repeated_under_the_same_key() {
     assert_eq!(created.id.to_string(), "0000000000000007");
     let heads = served.await.unwrap();
     let key = |head: &String| {
-        let line = head
-            .lines()
-            .find(|line| line.starts_with("idempotency-key:"));
+        let line = head.lines().find(|line| line.starts_with("idempotency-key:"));
         line.unwrap().to_owned()
     };
     assert!(heads[0].starts_with("post /v1/jobs/tick/runs "));

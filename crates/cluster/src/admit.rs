@@ -35,29 +35,16 @@ pub fn admit(
 ) -> Result<Admitted, Rejection> {
     if let Some(answer) = key.as_ref().and_then(|key| state.answers.find(key)) {
         let reply = answer.map_err(|()| Rejection::IdempotencyConflict)?.clone();
-        return Ok(Admitted {
-            record: None,
-            reply,
-        });
+        return Ok(Admitted { record: None, reply });
     }
     let at = now.max(state.time);
     let (change, reply) = admit_change(state, command, at, ids)?;
     // An answer is remembered even if it changed nothing, by a record that changes nothing: the
     // same request must not do something when it is repeated after others have changed the state.
-    let nothing = || Change::WorkloadsApplied {
-        workloads: Vec::new(),
-        by: String::new(),
-    };
+    let nothing = || Change::WorkloadsApplied { workloads: Vec::new(), by: String::new() };
     let change = change.or_else(|| key.as_ref().map(|_| nothing()));
-    let answered = key.map(|key| Answered {
-        key,
-        reply: reply.clone(),
-    });
-    let record = change.map(|change| Record {
-        at,
-        change,
-        answered,
-    });
+    let answered = key.map(|key| Answered { key, reply: reply.clone() });
+    let record = change.map(|change| Record { at, change, answered });
     Ok(Admitted { record, reply })
 }
 
@@ -78,49 +65,26 @@ fn admit_change(state: &State, command: Command, at: Timestamp, ids: &mut dyn Id
             let usable = state.join_tokens.values().filter(|until| **until > at);
             if usable.count() >= limits::JOIN_TOKENS_MAX {
                 let limit = limits::JOIN_TOKENS_MAX;
-                return Err(Rejection::Limit {
-                    what: "too many join tokens are out",
-                    limit,
-                });
+                return Err(Rejection::Limit { what: "too many join tokens are out", limit });
             }
             let expires_at = at.plus(life);
-            let change = Change::JoinTokenCreated {
-                hash,
-                expires_at,
-                by,
-            };
+            let change = Change::JoinTokenCreated { hash, expires_at, by };
             Ok((Some(change), Reply::JoinToken { expires_at }))
         }
-        Command::Join {
-            token,
-            name,
-            credential,
-        } => join(state, token, name, credential, at, ids),
+        Command::Join { token, name, credential } => join(state, token, name, credential, at, ids),
         Command::Report(report) => admit_report(state, *report),
         Command::LeaseExpired { node } => {
-            let entry = state
-                .nodes
-                .get(&node)
-                .ok_or(Rejection::NodeUnknown { node })?;
+            let entry = state.nodes.get(&node).ok_or(Rejection::NodeUnknown { node })?;
             let lost = entry.node.status == NodeStatus::Lost;
             Ok(((!lost).then_some(Change::NodeLost { node }), Reply::Done))
         }
         Command::SetDraining { node, draining, by } => {
-            let entry = state
-                .nodes
-                .get(&node)
-                .ok_or(Rejection::NodeUnknown { node })?;
+            let entry = state.nodes.get(&node).ok_or(Rejection::NodeUnknown { node })?;
             let same = entry.node.draining == draining;
-            Ok((
-                (!same).then_some(Change::NodeDraining { node, draining, by }),
-                Reply::Done,
-            ))
+            Ok(((!same).then_some(Change::NodeDraining { node, draining, by }), Reply::Done))
         }
         Command::StopNode { node } => {
-            let entry = state
-                .nodes
-                .get(&node)
-                .ok_or(Rejection::NodeUnknown { node })?;
+            let entry = state.nodes.get(&node).ok_or(Rejection::NodeUnknown { node })?;
             let up = entry.node.status == NodeStatus::Up;
             Ok((up.then_some(Change::NodeStopping { node }), Reply::Done))
         }
@@ -130,19 +94,11 @@ fn admit_change(state: &State, command: Command, at: Timestamp, ids: &mut dyn Id
 
 fn apply_workloads(state: &State, workloads: Vec<Workload>, by: String, at: Timestamp) -> Outcome {
     let mut names = BTreeSet::new();
-    if let Some(twice) = workloads
-        .iter()
-        .find(|workload| !names.insert(workload.name.clone()))
-    {
-        return Err(Rejection::NameTwice {
-            name: twice.name.clone(),
-        });
+    if let Some(twice) = workloads.iter().find(|workload| !names.insert(workload.name.clone())) {
+        return Err(Rejection::NameTwice { name: twice.name.clone() });
     }
     let differences = diff(state, &workloads);
-    let added = differences
-        .iter()
-        .filter(|d| d.verdict == Verdict::Added)
-        .count();
+    let added = differences.iter().filter(|d| d.verdict == Verdict::Added).count();
     if state.workloads.len() + added > limits::WORKLOADS_MAX {
         return Err(Rejection::workloads_max());
     }
@@ -154,17 +110,11 @@ fn apply_workloads(state: &State, workloads: Vec<Workload>, by: String, at: Time
         .map(|(workload, _)| {
             definition += 1;
             let next = occurrence_after(&workload, at);
-            AppliedWorkload {
-                definition,
-                workload,
-                next,
-            }
+            AppliedWorkload { definition, workload, next }
         })
         .collect();
-    let change = (!changed.is_empty()).then_some(Change::WorkloadsApplied {
-        workloads: changed,
-        by,
-    });
+    let change =
+        (!changed.is_empty()).then_some(Change::WorkloadsApplied { workloads: changed, by });
     Ok((change, Reply::Applied(differences)))
 }
 
@@ -175,25 +125,13 @@ pub(crate) fn occurrence_after(workload: &Workload, after: Timestamp) -> Option<
         return None;
     };
     let schedule = job.schedule.as_ref()?;
-    Cron::parse(&schedule.cron, &schedule.time_zone)
-        .ok()?
-        .next_after(after)
+    Cron::parse(&schedule.cron, &schedule.time_zone).ok()?.next_after(after)
 }
 
 fn remove_workloads(state: &State, names: Vec<Name>, by: String) -> Outcome {
-    let names: Vec<Name> = names
-        .into_iter()
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    if let Some(name) = names
-        .iter()
-        .find(|name| !state.workloads.contains_key(*name))
-    {
-        return Err(Rejection::WorkloadUnknown {
-            kind: "workload",
-            name: name.clone(),
-        });
+    let names: Vec<Name> = names.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
+    if let Some(name) = names.iter().find(|name| !state.workloads.contains_key(*name)) {
+        return Err(Rejection::WorkloadUnknown { kind: "workload", name: name.clone() });
     }
     let change = (!names.is_empty()).then_some(Change::WorkloadsRemoved { names, by });
     Ok((change, Reply::Done))
@@ -220,30 +158,13 @@ fn create_session(
         }
         SessionSource::Inline(workload) => {
             expect_kind(&workload, "session")?;
-            (
-                workload.name.clone(),
-                state.definition_last + 1,
-                Some(workload),
-            )
+            (workload.name.clone(), state.definition_last + 1, Some(workload))
         }
     };
     let instance = InstanceId(ids.fresh());
-    assert!(
-        !state.instances.contains_key(&instance),
-        "a fresh id recurred: {instance}"
-    );
-    let origin = Origin::Session {
-        owner,
-        after: None,
-        failures: 0,
-    };
-    let change = Change::InstanceCreated {
-        instance,
-        workload,
-        definition,
-        inline,
-        origin,
-    };
+    assert!(!state.instances.contains_key(&instance), "a fresh id recurred: {instance}");
+    let origin = Origin::Session { owner, after: None, failures: 0 };
+    let change = Change::InstanceCreated { instance, workload, definition, inline, origin };
     Ok((Some(change), Reply::Session(instance)))
 }
 
@@ -252,18 +173,11 @@ fn expect_kind(workload: &Workload, wanted: &'static str) -> Result<(), Rejectio
     if found == wanted {
         return Ok(());
     }
-    Err(Rejection::WorkloadKind {
-        name: workload.name.clone(),
-        found,
-        wanted,
-    })
+    Err(Rejection::WorkloadKind { name: workload.name.clone(), found, wanted })
 }
 
 fn end_instance(state: &State, instance: InstanceId, by: String) -> Outcome {
-    let found = state
-        .instances
-        .get(&instance)
-        .ok_or(Rejection::InstanceUnknown { instance })?;
+    let found = state.instances.get(&instance).ok_or(Rejection::InstanceUnknown { instance })?;
     let ended = found.phase == Phase::Ended && found.restarts_at.is_none();
     let ending = found.stop_cause.is_some() || ended;
     let cause = StopCause::Requested { by };
@@ -276,21 +190,12 @@ fn run_job(state: &State, job: Name, by: String, ids: &mut dyn Ids) -> Outcome {
         return Err(Rejection::instances_max());
     }
     let found = state.workloads.get(&job);
-    let entry = found.ok_or_else(|| Rejection::WorkloadUnknown {
-        kind: "job",
-        name: job.clone(),
-    })?;
+    let entry =
+        found.ok_or_else(|| Rejection::WorkloadUnknown { kind: "job", name: job.clone() })?;
     expect_kind(&entry.workload, "job")?;
     let run = RunId(ids.fresh());
     let (definition, next) = (entry.definition, entry.job.next);
-    let change = Change::RunCreated {
-        run,
-        job,
-        definition,
-        occurrence: None,
-        by: Some(by),
-        next,
-    };
+    let change = Change::RunCreated { run, job, definition, occurrence: None, by: Some(by), next };
     Ok((Some(change), Reply::Run(run)))
 }
 
@@ -302,39 +207,21 @@ fn join(
     at: Timestamp,
     ids: &mut dyn Ids,
 ) -> Outcome {
-    if state
-        .join_tokens
-        .get(&token)
-        .is_none_or(|expires_at| *expires_at <= at)
-    {
+    if state.join_tokens.get(&token).is_none_or(|expires_at| *expires_at <= at) {
         return Err(Rejection::JoinTokenInvalid);
     }
     if state.node_names.contains_key(&name) {
         return Err(Rejection::NodeNameTaken { name });
     }
     if state.nodes.len() >= limits::NODES_MAX {
-        return Err(Rejection::Limit {
-            what: "too many nodes",
-            limit: limits::NODES_MAX,
-        });
+        return Err(Rejection::Limit { what: "too many nodes", limit: limits::NODES_MAX });
     }
     let node = NodeId(ids.fresh());
-    Ok((
-        Some(Change::NodeJoined {
-            node,
-            name,
-            credential,
-            token,
-        }),
-        Reply::Joined(node),
-    ))
+    Ok((Some(Change::NodeJoined { node, name, credential, token }), Reply::Joined(node)))
 }
 
 fn remove_node(state: &State, node: NodeId, by: String) -> Outcome {
-    let entry = state
-        .nodes
-        .get(&node)
-        .ok_or(Rejection::NodeUnknown { node })?;
+    let entry = state.nodes.get(&node).ok_or(Rejection::NodeUnknown { node })?;
     if entry.node.status != NodeStatus::Lost {
         let (name, status) = (entry.node.name.clone(), entry.node.status.word());
         return Err(Rejection::NodeNotLost { node: name, status });
@@ -362,11 +249,7 @@ pub(crate) fn standing(state: &State, report: &Report) -> ReportStanding {
         let newer = introduction.incarnation > entry.incarnation
             || (introduction.incarnation == entry.incarnation
                 && report.sequence > entry.report_sequence);
-        return if newer {
-            ReportStanding::Valid
-        } else {
-            ReportStanding::Stale
-        };
+        return if newer { ReportStanding::Valid } else { ReportStanding::Stale };
     }
     let lost = entry.node.status == NodeStatus::Lost;
     if lost || report.epoch != entry.node.epoch || report.reign != state.reign {
@@ -386,19 +269,12 @@ fn admit_report(state: &State, report: Report) -> Outcome {
     if let Some(introduction) = report.introduction {
         return introduce(state, node, introduction, report.sequence, report.observed);
     }
-    let observed: Vec<Observed> = report
-        .observed
-        .into_iter()
-        .filter(|news| is_news(state, node, news))
-        .collect();
+    let observed: Vec<Observed> =
+        report.observed.into_iter().filter(|news| is_news(state, node, news)).collect();
     if observed.is_empty() {
         return Ok((None, Reply::Done));
     }
-    let change = Change::Observed {
-        node,
-        sequence: report.sequence,
-        observed,
-    };
+    let change = Change::Observed { node, sequence: report.sequence, observed };
     Ok((Some(change), Reply::Done))
 }
 
@@ -409,33 +285,19 @@ fn introduce(
     sequence: u64,
     observed: Vec<Observed>,
 ) -> Outcome {
-    let taken = state
-        .node_names
-        .get(&introduction.name)
-        .is_some_and(|other| *other != node);
+    let taken = state.node_names.get(&introduction.name).is_some_and(|other| *other != node);
     if taken {
-        return Err(Rejection::NodeNameTaken {
-            name: introduction.name,
-        });
+        return Err(Rejection::NodeNameTaken { name: introduction.name });
     }
     let epoch = state.nodes[&node].node.epoch + 1;
-    let change = Change::NodeIntroduced {
-        node,
-        epoch,
-        introduction,
-        sequence,
-        observed,
-    };
+    let change = Change::NodeIntroduced { node, epoch, introduction, sequence, observed };
     Ok((Some(change), Reply::Done))
 }
 
 fn is_news(state: &State, node: NodeId, observed: &Observed) -> bool {
-    state
-        .instances
-        .get(&observed.instance)
-        .is_some_and(|instance| {
-            instance.node == Some(node)
-                && instance.phase != Phase::Ended
-                && observed.revision > instance.revision_observed
-        })
+    state.instances.get(&observed.instance).is_some_and(|instance| {
+        instance.node == Some(node)
+            && instance.phase != Phase::Ended
+            && observed.revision > instance.revision_observed
+    })
 }

@@ -57,11 +57,7 @@ pub fn apply(state: &mut State, record: &Record) -> Vec<Effect> {
     assert!(record.at >= state.time, "records are in the order of time");
     state.position += 1;
     state.time = record.at;
-    let mut applier = Applier {
-        state,
-        at: record.at,
-        effects: Vec::new(),
-    };
+    let mut applier = Applier { state, at: record.at, effects: Vec::new() };
     applier.apply_change(&record.change);
     if let Some(answered) = &record.answered {
         applier.remember_answer(answered);
@@ -90,11 +86,7 @@ impl Applier<'_> {
         match change {
             Change::ReignBegan { reign } => {
                 self.state.reign = *reign;
-                self.event(
-                    "controller.started",
-                    About::default(),
-                    format!("reign {reign} began"),
-                );
+                self.event("controller.started", About::default(), format!("reign {reign} began"));
             }
             Change::WorkloadsApplied { workloads, by } => {
                 for applied in workloads {
@@ -106,28 +98,13 @@ impl Applier<'_> {
                     self.workload_removed(name, by);
                 }
             }
-            Change::NodeJoined {
-                node,
-                name,
-                credential,
-                token,
-            } => {
+            Change::NodeJoined { node, name, credential, token } => {
                 self.node_joined(*node, name, *credential, *token);
             }
-            Change::NodeIntroduced {
-                node,
-                epoch,
-                introduction,
-                sequence,
-                observed,
-            } => {
+            Change::NodeIntroduced { node, epoch, introduction, sequence, observed } => {
                 self.node_introduced(*node, *epoch, introduction, *sequence, observed);
             }
-            Change::Observed {
-                node,
-                sequence,
-                observed,
-            } => {
+            Change::Observed { node, sequence, observed } => {
                 self.node_mut(*node).report_sequence = *sequence;
                 for news in observed {
                     self.observed(news);
@@ -139,57 +116,27 @@ impl Applier<'_> {
             }
             Change::NodeStopping { node } => self.node_stopping(*node),
             Change::NodeRemoved { node, by } => self.node_removed(*node, by),
-            Change::JoinTokenCreated {
-                hash,
-                expires_at,
-                by,
-            } => {
+            Change::JoinTokenCreated { hash, expires_at, by } => {
                 let at = self.at;
-                self.state
-                    .join_tokens
-                    .retain(|_, expires_at| *expires_at > at);
+                self.state.join_tokens.retain(|_, expires_at| *expires_at > at);
                 self.state.join_tokens.insert(*hash, *expires_at);
                 let message = format!("a join token was made by {by}");
                 self.event("token.created", About::default(), message);
             }
-            Change::InstanceCreated {
-                instance,
-                workload,
-                definition,
-                inline,
-                origin,
-            } => {
+            Change::InstanceCreated { instance, workload, definition, inline, origin } => {
                 self.instance_created(*instance, workload, *definition, inline.as_deref(), origin);
             }
-            Change::InstanceAssigned {
-                instance,
-                node,
-                epoch,
-            } => {
+            Change::InstanceAssigned { instance, node, epoch } => {
                 self.instance_assigned(*instance, *node, *epoch);
             }
             Change::InstanceWaits { instance, reason } => self.instance_waits(*instance, reason),
             Change::InstanceStopRequested { instance, cause } => {
                 self.stop_requested(*instance, cause.clone());
             }
-            Change::RunCreated {
-                run,
-                job,
-                definition,
-                occurrence,
-                by,
-                next,
-            } => {
+            Change::RunCreated { run, job, definition, occurrence, by, next } => {
                 self.run_created(*run, job, *definition, *occurrence, by.as_deref(), *next);
             }
-            Change::OccurrencesMissed {
-                job,
-                first: _,
-                last,
-                count,
-                reason,
-                next,
-            } => {
+            Change::OccurrencesMissed { job, first: _, last, count, reason, next } => {
                 self.occurrences_missed(job, *last, *count, reason, *next);
             }
         }
@@ -215,23 +162,9 @@ impl Applier<'_> {
     }
 
     fn event(&mut self, kind: &'static str, about: About, message: String) {
-        let About {
-            workload,
-            instance,
-            run,
-            node,
-        } = about;
+        let About { workload, instance, run, node } = about;
         let (position, at) = (self.state.position, self.at);
-        let event = Event {
-            position,
-            at,
-            kind,
-            workload,
-            instance,
-            run,
-            node,
-            message,
-        };
+        let event = Event { position, at, kind, workload, instance, run, node, message };
         self.effects.push(Effect::Event(Box::new(event)));
     }
 
@@ -240,11 +173,7 @@ impl Applier<'_> {
     }
 
     fn order(&mut self, node: NodeId, instance: InstanceId, want: Want) {
-        let order = Order {
-            instance,
-            revision: self.state.position,
-            want,
-        };
+        let order = Order { instance, revision: self.state.position, want };
         self.effects.push(Effect::Order { node, order });
     }
 }

@@ -249,16 +249,10 @@ impl Rejection {
     }
 
     pub(crate) fn workloads_max() -> Rejection {
-        Rejection::Limit {
-            what: "too many workloads",
-            limit: limits::WORKLOADS_MAX,
-        }
+        Rejection::Limit { what: "too many workloads", limit: limits::WORKLOADS_MAX }
     }
 
     pub(crate) fn instances_max() -> Rejection {
-        Rejection::Limit {
-            what: "too many live instances",
-            limit: limits::INSTANCES_LIVE_MAX,
-        }
+        Rejection::Limit { what: "too many live instances", limit: limits::INSTANCES_LIVE_MAX }
     }
 }

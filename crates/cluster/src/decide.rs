@@ -32,10 +32,7 @@ pub struct Attention {
 impl Attention {
     /// Looks everywhere: for a controller that has just started.
     pub fn everywhere() -> Attention {
-        Attention {
-            services_all: true,
-            ..Attention::default()
-        }
+        Attention { services_all: true, ..Attention::default() }
     }
 
     /// Looks at one service soon.
@@ -68,11 +65,7 @@ pub fn decide(
         .or_else(|| jobs::next_attempt(state, ids))
         .or_else(|| next_timer(state, at, ids))
         .or_else(|| place::next_placement(state, &mut attention.placement))?;
-    Some(Record {
-        at,
-        change,
-        answered: None,
-    })
+    Some(Record { at, change, answered: None })
 }
 
 /// When [`decide`] wants to be asked again, if nothing happens before.
@@ -84,19 +77,12 @@ pub fn poll_timeout(state: &State, attention: &Attention) -> Option<Timestamp> {
 /// Whether a timer has run out that [`decide`] has not looked at yet.
 pub(crate) fn is_due(state: &State, now: Timestamp) -> bool {
     let at = now.max(state.time());
-    state
-        .agenda
-        .timers
-        .first()
-        .is_some_and(|(due, _)| *due <= at)
+    state.agenda.timers.first().is_some_and(|(due, _)| *due <= at)
 }
 
 fn next_stop(state: &State) -> Option<Change> {
     let (instance, cause) = state.agenda.stops.first_key_value()?;
-    Some(Change::InstanceStopRequested {
-        instance: *instance,
-        cause: cause.clone(),
-    })
+    Some(Change::InstanceStopRequested { instance: *instance, cause: cause.clone() })
 }
 
 fn next_replica(
@@ -107,21 +93,14 @@ fn next_replica(
 ) -> Option<Change> {
     let all = std::mem::take(&mut attention.services_all);
     if std::mem::take(&mut attention.services_on_every_node) || all {
-        let services = state
-            .workloads()
-            .filter(|entry| match &entry.workload.kind {
-                Kind::Service(service) => all || service.replicas == Replicas::EveryNode,
-                Kind::Job(_) | Kind::Session(_) => false,
-            });
-        attention
-            .services
-            .extend(services.map(|entry| entry.workload.name.clone()));
+        let services = state.workloads().filter(|entry| match &entry.workload.kind {
+            Kind::Service(service) => all || service.replicas == Replicas::EveryNode,
+            Kind::Job(_) | Kind::Session(_) => false,
+        });
+        attention.services.extend(services.map(|entry| entry.workload.name.clone()));
     }
     while attention.wake_ups.first().is_some_and(|(at, _)| *at <= now) {
-        let (_, name) = attention
-            .wake_ups
-            .pop_first()
-            .expect("it was just looked at");
+        let (_, name) = attention.wake_ups.pop_first().expect("it was just looked at");
         attention.services.insert(name);
     }
     while let Some(name) = attention.services.first().cloned() {
@@ -149,13 +128,8 @@ fn next_timer(state: &State, now: Timestamp, ids: &mut dyn Ids) -> Option<Change
 
 /// The instance that takes the place of a session which ended by itself.
 fn restart(state: &State, before: InstanceId, ids: &mut dyn Ids) -> Change {
-    let ended = state
-        .instance(before)
-        .expect("it is kept until it is restarted");
-    let Origin::Session {
-        owner, failures, ..
-    } = &ended.origin
-    else {
+    let ended = state.instance(before).expect("it is kept until it is restarted");
+    let Origin::Session { owner, failures, .. } = &ended.origin else {
         unreachable!("only a session is restarted by a timer of its own")
     };
     Change::InstanceCreated {
@@ -163,23 +137,13 @@ fn restart(state: &State, before: InstanceId, ids: &mut dyn Ids) -> Change {
         workload: ended.workload.clone(),
         definition: ended.definition,
         inline: None,
-        origin: Origin::Session {
-            owner: owner.clone(),
-            after: Some(before),
-            failures: *failures,
-        },
+        origin: Origin::Session { owner: owner.clone(), after: Some(before), failures: *failures },
     }
 }
 
 fn duration_reached(state: &State, instance: InstanceId) -> Change {
-    let found = state
-        .instance(instance)
-        .expect("its clock is stopped when it ends");
-    assert_ne!(
-        found.phase,
-        Phase::Ended,
-        "its clock is stopped when it ends"
-    );
+    let found = state.instance(instance).expect("its clock is stopped when it ends");
+    assert_ne!(found.phase, Phase::Ended, "its clock is stopped when it ends");
     let cause = match state.definition_of(found).kind {
         Kind::Job(_) => StopCause::TimedOut,
         Kind::Service(_) | Kind::Session(_) => StopCause::DurationReached,

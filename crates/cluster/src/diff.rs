@@ -58,12 +58,7 @@ pub fn diff(state: &State, workloads: &[Workload]) -> Vec<Difference> {
                 Some(entry) => (Verdict::Changed, fields_changed(&entry.workload, workload)),
             };
             let kind = workload.kind.word().to_owned();
-            Difference {
-                name: workload.name.clone(),
-                kind,
-                verdict,
-                fields,
-            }
+            Difference { name: workload.name.clone(), kind, verdict, fields }
         })
         .collect()
 }
@@ -72,24 +67,15 @@ fn fields_changed(old: &Workload, new: &Workload) -> Vec<String> {
     let (a, b) = (&old.process, &new.process);
     let pairs = [
         ("kind", old.kind.word() != new.kind.word()),
-        (
-            "settings",
-            old.kind.word() == new.kind.word() && old.kind != new.kind,
-        ),
+        ("settings", old.kind.word() == new.kind.word() && old.kind != new.kind),
         ("run", a.run != b.run),
         ("env", a.env != b.env),
         ("memory", a.memory != b.memory),
-        (
-            "cpu",
-            (a.cpu_reserved, a.cpu_max) != (b.cpu_reserved, b.cpu_max),
-        ),
+        ("cpu", (a.cpu_reserved, a.cpu_max) != (b.cpu_reserved, b.cpu_max)),
         ("disk", a.disk_max != b.disk_max),
         ("pids", a.pids_max != b.pids_max),
         ("ports", a.ports != b.ports),
-        (
-            "working_directory",
-            a.working_directory != b.working_directory,
-        ),
+        ("working_directory", a.working_directory != b.working_directory),
         ("network", a.network != b.network),
         ("files", a.files != b.files),
         ("stdin", a.stdin != b.stdin),
@@ -98,9 +84,5 @@ fn fields_changed(old: &Workload, new: &Workload) -> Vec<String> {
         ("constraints", old.constraints != new.constraints),
         ("labels", old.labels != new.labels),
     ];
-    pairs
-        .into_iter()
-        .filter(|(_, changed)| *changed)
-        .map(|(name, _)| name.to_owned())
-        .collect()
+    pairs.into_iter().filter(|(_, changed)| *changed).map(|(name, _)| name.to_owned()).collect()
 }

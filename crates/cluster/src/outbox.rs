@@ -36,13 +36,8 @@ impl Outbox {
         incarnation: u64,
         orders: Vec<Order>,
     ) {
-        let outbox = NodeOutbox {
-            epoch,
-            incarnation,
-            fresh: orders,
-            full: true,
-            ..NodeOutbox::default()
-        };
+        let outbox =
+            NodeOutbox { epoch, incarnation, fresh: orders, full: true, ..NodeOutbox::default() };
         self.nodes.insert(node, outbox);
     }
 
@@ -68,9 +63,7 @@ impl Outbox {
         }
         outbox.received.push(report.sequence);
         if !report.introduced {
-            outbox
-                .unacknowledged
-                .retain(|_, (_, sent, _)| !report.received.contains(sent));
+            outbox.unacknowledged.retain(|_, (_, sent, _)| !report.received.contains(sent));
         }
     }
 
@@ -82,10 +75,7 @@ impl Outbox {
 
     /// The nodes for which something waits to be sent.
     pub(crate) fn nodes_with_fresh(&self) -> Vec<NodeId> {
-        let fresh = self
-            .nodes
-            .iter()
-            .filter(|(_, outbox)| outbox.full || !outbox.fresh.is_empty());
+        let fresh = self.nodes.iter().filter(|(_, outbox)| outbox.full || !outbox.fresh.is_empty());
         fresh.map(|(node, _)| *node).collect()
     }
 
@@ -96,9 +86,7 @@ impl Outbox {
         let sequence = outbox.sequence;
         let full = std::mem::take(&mut outbox.full);
         for order in outbox.fresh.drain(..) {
-            outbox
-                .unacknowledged
-                .insert(order.instance, (order, sequence, now));
+            outbox.unacknowledged.insert(order.instance, (order, sequence, now));
         }
         let mut orders = Vec::new();
         for (order, sent, at) in outbox.unacknowledged.values_mut() {

@@ -93,13 +93,8 @@ pub struct Batch {
 /// Something that waits until what it rests on is durable.
 #[derive(Debug)]
 enum Held<T> {
-    Reply {
-        ticket: T,
-        result: Result<Reply, Rejection>,
-    },
-    Query {
-        ticket: T,
-    },
+    Reply { ticket: T, result: Result<Reply, Rejection> },
+    Query { ticket: T },
     Effect(Effect),
     Reported(ReportSeen),
     Introduce(ReportSeen),
@@ -113,11 +108,7 @@ enum Appending {
     /// This batch is being appended.
     Waits(Batch),
     /// This batch was refused for lack of space, and is tried again.
-    Refused {
-        batch: Batch,
-        reason: String,
-        retry_at: Timestamp,
-    },
+    Refused { batch: Batch, reason: String, retry_at: Timestamp },
 }
 
 /// The controller's core, from input to output.
@@ -156,10 +147,7 @@ impl<T> Sequencer<T> {
             decisions_left: false,
         };
         // Nobody could renew a lease while no controller ruled.
-        let present = sequencer
-            .state
-            .nodes()
-            .filter(|n| n.node.status != NodeStatus::Lost);
+        let present = sequencer.state.nodes().filter(|n| n.node.status != NodeStatus::Lost);
         let present: Vec<NodeId> = present.map(|entry| entry.node.id).collect();
         let until = now.plus(limits::LEASE).plus(limits::LEASE);
         sequencer.leases = present.into_iter().map(|node| (node, until)).collect();
@@ -185,9 +173,9 @@ impl<T> Sequencer<T> {
     /// Why nothing can be changed at the moment, if so.
     pub fn refusal(&self) -> Option<Rejection> {
         match &self.appending {
-            Appending::Refused { reason, .. } => Some(Rejection::JournalFull {
-                reason: reason.clone(),
-            }),
+            Appending::Refused { reason, .. } => {
+                Some(Rejection::JournalFull { reason: reason.clone() })
+            }
             Appending::Idle | Appending::Waits(_) => None,
         }
     }
@@ -196,11 +184,7 @@ impl<T> Sequencer<T> {
     pub fn handle(&mut self, input: Input<T>, now: Timestamp, ids: &mut dyn Ids) {
         let refusal = self.refusal();
         match input {
-            Input::Command {
-                ticket,
-                command,
-                key,
-            } => {
+            Input::Command { ticket, command, key } => {
                 let result = match refusal {
                     // It rests on nothing that is not durable, so it need not wait.
                     Some(rejection) => {
@@ -212,10 +196,7 @@ impl<T> Sequencer<T> {
                 self.held.push(Held::Reply { ticket, result });
             }
             Input::Query { ticket } if refusal.is_some() => {
-                self.output.push_back(Output::Query {
-                    ticket,
-                    refused: refusal,
-                });
+                self.output.push_back(Output::Query { ticket, refused: refusal });
             }
             Input::Query { ticket } => self.held.push(Held::Query { ticket }),
             Input::Report(report) => self.report(*report, now, ids, refusal.is_some()),
@@ -284,25 +265,13 @@ impl<T> Sequencer<T> {
                 self.appending = Appending::Waits(batch.clone());
                 return Some(batch);
             }
-            Appending::Refused {
-                batch,
-                reason,
-                retry_at,
-            } if now < retry_at => {
-                self.appending = Appending::Refused {
-                    batch,
-                    reason,
-                    retry_at,
-                };
+            Appending::Refused { batch, reason, retry_at } if now < retry_at => {
+                self.appending = Appending::Refused { batch, reason, retry_at };
                 return None;
             }
             Appending::Refused { batch, reason, .. } => {
                 let retry_at = now.plus(RETRY);
-                self.appending = Appending::Refused {
-                    batch: batch.clone(),
-                    reason,
-                    retry_at,
-                };
+                self.appending = Appending::Refused { batch: batch.clone(), reason, retry_at };
                 return Some(batch);
             }
         }
@@ -314,22 +283,15 @@ impl<T> Sequencer<T> {
         }
         let records = std::mem::take(&mut self.records);
         let first_position = self.state.position() + 1 - records.len() as u64;
-        let batch = Batch {
-            first_position,
-            records,
-        };
+        let batch = Batch { first_position, records };
         self.held_in_flight = held;
         self.appending = Appending::Waits(batch.clone());
         Some(batch)
     }
 
     fn decide_all(&mut self, now: Timestamp, ids: &mut dyn Ids) {
-        let expired: Vec<NodeId> = self
-            .leases
-            .iter()
-            .filter(|(_, until)| **until <= now)
-            .map(|(n, _)| *n)
-            .collect();
+        let expired: Vec<NodeId> =
+            self.leases.iter().filter(|(_, until)| **until <= now).map(|(n, _)| *n).collect();
         for node in expired {
             self.leases.remove(&node);
             if let Ok(admitted) = admit(&self.state, Command::LeaseExpired { node }, None, now, ids)
@@ -369,11 +331,9 @@ impl<T> Sequencer<T> {
         let appending = std::mem::replace(&mut self.appending, Appending::Idle);
         self.appending = match appending {
             Appending::Idle => Appending::Idle,
-            Appending::Waits(batch) | Appending::Refused { batch, .. } => Appending::Refused {
-                batch,
-                reason,
-                retry_at,
-            },
+            Appending::Waits(batch) | Appending::Refused { batch, .. } => {
+                Appending::Refused { batch, reason, retry_at }
+            }
         };
     }
 
@@ -390,10 +350,7 @@ impl<T> Sequencer<T> {
                     self.held.push(Held::Query { ticket });
                 }
                 Held::Query { ticket } => {
-                    self.output.push_back(Output::Query {
-                        ticket,
-                        refused: None,
-                    });
+                    self.output.push_back(Output::Query { ticket, refused: None });
                 }
                 Held::Effect(effect) => self.release_effect(effect),
                 Held::Reported(seen) => {
@@ -402,10 +359,7 @@ impl<T> Sequencer<T> {
                 }
                 Held::Introduce(seen) => {
                     let orders = introduce_request(reign, &seen);
-                    self.output.push_back(Output::Orders {
-                        node: seen.node,
-                        orders,
-                    });
+                    self.output.push_back(Output::Orders { node: seen.node, orders });
                 }
             }
         }
@@ -420,12 +374,7 @@ impl<T> Sequencer<T> {
     fn release_effect(&mut self, effect: Effect) {
         match effect {
             Effect::Order { node, order } => self.outbox.order(node, order),
-            Effect::FullOrders {
-                node,
-                epoch,
-                incarnation,
-                orders,
-            } => {
+            Effect::FullOrders { node, epoch, incarnation, orders } => {
                 self.outbox.introduce(node, epoch, incarnation, orders);
             }
             Effect::NodeLost { node } => self.outbox.lose(node),

@@ -256,13 +256,9 @@ impl Answers {
     /// The answer that was given under this key: `None` if none was, an error if it was to
     /// another request.
     pub(crate) fn find(&self, key: &IdempotencyKey) -> Option<Result<&Reply, ()>> {
-        self.by_key.get(&key.key).map(|kept| {
-            if kept.fingerprint == key.fingerprint {
-                Ok(&kept.reply)
-            } else {
-                Err(())
-            }
-        })
+        self.by_key
+            .get(&key.key)
+            .map(|kept| if kept.fingerprint == key.fingerprint { Ok(&kept.reply) } else { Err(()) })
     }
 }
 
@@ -350,9 +346,7 @@ impl State {
     /// What an instance runs.
     pub fn definition_of(&self, instance: &Instance) -> &Workload {
         let definition = self.definitions.get(&instance.definition);
-        &definition
-            .expect("a definition is kept while an instance uses it")
-            .workload
+        &definition.expect("a definition is kept while an instance uses it").workload
     }
 
     /// How many instances are not ended.
@@ -399,11 +393,9 @@ impl State {
 
     /// A number that differs when states differ (FNV-1a over the encoding, 64 bits).
     pub fn hash(&self) -> u64 {
-        self.encode()
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-                (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
-            })
+        self.encode().iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+        })
     }
 
     /// Stops the process if the state contradicts itself. The simulator calls it after each step.
@@ -411,15 +403,8 @@ impl State {
         let mut live = 0;
         let mut reserved: BTreeMap<NodeId, Capacity> = BTreeMap::new();
         for instance in self.instances.values() {
-            assert!(
-                self.definitions.contains_key(&instance.definition),
-                "{instance:?}"
-            );
-            assert_eq!(
-                instance.phase == Phase::Ended,
-                instance.end.is_some(),
-                "{instance:?}"
-            );
+            assert!(self.definitions.contains_key(&instance.definition), "{instance:?}");
+            assert_eq!(instance.phase == Phase::Ended, instance.end.is_some(), "{instance:?}");
             live += u64::from(instance.phase != Phase::Ended);
             if instance.phase.holds_reservation() {
                 let node = instance.node.expect("what holds a reservation is placed");
@@ -430,16 +415,9 @@ impl State {
         assert_eq!(live, self.live);
         for entry in self.nodes.values() {
             let node = &entry.node;
-            assert_eq!(
-                node.reserved,
-                reserved.remove(&node.id).unwrap_or_default(),
-                "{node:?}"
-            );
+            assert_eq!(node.reserved, reserved.remove(&node.id).unwrap_or_default(), "{node:?}");
         }
-        assert!(
-            reserved.is_empty(),
-            "reservations on unknown nodes: {reserved:?}"
-        );
+        assert!(reserved.is_empty(), "reservations on unknown nodes: {reserved:?}");
         let mut rebuilt = self.clone();
         rebuilt.rebuild_pool();
         assert_eq!(rebuilt.pool, self.pool, "the pool is what the nodes say");
@@ -448,10 +426,7 @@ impl State {
     /// What an instance reserves.
     pub(crate) fn amount_of(&self, instance: &Instance) -> Capacity {
         let process = &self.definition_of(instance).process;
-        Capacity {
-            memory: process.memory,
-            cpu: process.cpu_reserved,
-        }
+        Capacity { memory: process.memory, cpu: process.cpu_reserved }
     }
 
     /// Whether `instance` is still what its workload says now.
@@ -464,9 +439,7 @@ impl State {
     }
 
     pub(crate) fn is_service(&self, name: &Name) -> bool {
-        self.workloads
-            .get(name)
-            .is_some_and(|e| matches!(e.workload.kind, Kind::Service(_)))
+        self.workloads.get(name).is_some_and(|e| matches!(e.workload.kind, Kind::Service(_)))
     }
 
     fn rebuild_pool(&mut self) {

@@ -8,30 +8,21 @@ use town::{BEGINNING, Town, exit_code, job, job_settings, label};
 
 /// The occurrences that ran, in seconds since the beginning.
 fn ran(town: &Town) -> Vec<u64> {
-    let runs = town
-        .journal
-        .iter()
-        .filter_map(|record| match record.change {
-            Change::RunCreated { occurrence, .. } => occurrence,
-            _ => None,
-        });
+    let runs = town.journal.iter().filter_map(|record| match record.change {
+        Change::RunCreated { occurrence, .. } => occurrence,
+        _ => None,
+    });
     runs.map(|at| (at.0 - BEGINNING) / 1000).collect()
 }
 
 /// Why others did not, with their number and the first of them.
 fn missed(town: &Town) -> Vec<(u64, u64, &str)> {
-    let missed = town
-        .journal
-        .iter()
-        .filter_map(|record| match &record.change {
-            Change::OccurrencesMissed {
-                first,
-                count,
-                reason,
-                ..
-            } => Some(((first.0 - BEGINNING) / 1000, *count, reason.as_str())),
-            _ => None,
-        });
+    let missed = town.journal.iter().filter_map(|record| match &record.change {
+        Change::OccurrencesMissed { first, count, reason, .. } => {
+            Some(((first.0 - BEGINNING) / 1000, *count, reason.as_str()))
+        }
+        _ => None,
+    });
     missed.collect()
 }
 
@@ -156,8 +147,7 @@ fn an_attempt_that_somebody_ended_is_not_tried_again() {
     let job = label("work");
     town.command(Command::RunJob { job, by: by() }).unwrap();
     let instance = town.live("work");
-    town.command(Command::EndInstance { instance, by: by() })
-        .unwrap();
+    town.command(Command::EndInstance { instance, by: by() }).unwrap();
     town.pass(100_000);
     town.check("work/try1 ended a: ended by ann");
 }

@@ -59,10 +59,7 @@ fn a_silent_node_is_lost_and_its_services_go_elsewhere() {
     town.check("web/0 ready a");
     town.pass(limits::HEARTBEAT.0);
     town.check("web/0 ended a: its node was lost\nweb/0 ready b");
-    assert_eq!(
-        town.told("node.lost"),
-        ["node a was silent for longer than its lease and is lost"]
-    );
+    assert_eq!(town.told("node.lost"), ["node a was silent for longer than its lease and is lost"]);
 }
 
 #[test]
@@ -183,8 +180,7 @@ fn only_a_lost_node_can_be_removed_and_nothing_of_it_stays() {
     assert_eq!(refused.unwrap_err().code(), "node-not-lost");
     town.disconnect("a");
     town.pass(limits::LEASE.0 * 2);
-    town.command(Command::RemoveNode { node, by: by() })
-        .unwrap();
+    town.command(Command::RemoveNode { node, by: by() }).unwrap();
     town.check_live("log/node ready b");
     let log = town.state().workload(&town::label("log")).unwrap();
     assert_eq!(log.slots.len(), 1);
@@ -239,10 +235,7 @@ fn a_machine_that_shrank_gets_nothing_new_until_there_is_room() {
     town.apply(service("web", 2));
     town.disconnect("a");
     let agent = town.agents.get_mut("a").unwrap();
-    agent.capacity = Capacity {
-        cpu: CpuMillis(100),
-        ..agent.capacity
-    };
+    agent.capacity = Capacity { cpu: CpuMillis(100), ..agent.capacity };
     town.connect("a");
     town.apply(service("more", 1));
     town.check(

@@ -74,11 +74,7 @@ fn ending_a_session_that_waits_for_its_restart_cancels_it() {
     let first = from_template(&mut town, "shell");
     town.exits(first, exit_code(3));
     let by = "tester".to_owned();
-    town.command(Command::EndInstance {
-        instance: first,
-        by,
-    })
-    .unwrap();
+    town.command(Command::EndInstance { instance: first, by }).unwrap();
     town.pass(60_000);
     town.check_live("");
 }

@@ -16,9 +16,7 @@ fn applying_the_same_twice_changes_nothing() {
     let by = "tester".to_owned();
     let workloads = vec![service("web", 2)];
     let reply = town.command(Command::Apply { workloads, by }).unwrap();
-    let Reply::Applied(differences) = reply else {
-        panic!("{reply:?}")
-    };
+    let Reply::Applied(differences) = reply else { panic!("{reply:?}") };
     assert_eq!(differences[0].verdict, Verdict::Unchanged);
     assert_eq!(town.journal.len(), records);
 }
@@ -155,27 +153,15 @@ fn every_end_says_why() {
         town.exits(instance, exit);
         town.check(&format!("x/0 ended a: {words}"));
     };
-    let failure = |message: &str, lost| Exit {
-        failure: Some(message.to_owned()),
-        lost,
-        ..Exit::default()
-    };
-    let signal = |signal, out_of_memory| Exit {
-        signal: Some(signal),
-        out_of_memory,
-        ..Exit::default()
-    };
+    let failure =
+        |message: &str, lost| Exit { failure: Some(message.to_owned()), lost, ..Exit::default() };
+    let signal =
+        |signal, out_of_memory| Exit { signal: Some(signal), out_of_memory, ..Exit::default() };
     check(exit_code(0), "finished");
     check(exit_code(7), "failed with exit code 7");
     check(signal(11, false), "ended by signal 11");
-    check(
-        signal(9, true),
-        "out of memory: it used more than its limit",
-    );
-    check(
-        failure("no such file", false),
-        "could not start: no such file",
-    );
+    check(signal(9, true), "out of memory: it used more than its limit");
+    check(failure("no such file", false), "could not start: no such file");
 }
 
 #[test]
@@ -293,31 +279,17 @@ fn what_cannot_be_done_is_refused_with_its_reason() {
     let by = || "ann".to_owned();
     let mut check = |command: Command, code: &str, words: &str| {
         let rejection = town.command(command).unwrap_err();
-        assert_eq!(
-            (rejection.code(), rejection.to_string()),
-            (code, words.to_owned())
-        );
+        assert_eq!((rejection.code(), rejection.to_string()), (code, words.to_owned()));
     };
     let names = vec![label("nothing")];
     let words = "there is no workload called nothing";
-    check(
-        Command::Remove { names, by: by() },
-        "workload-unknown",
-        words,
-    );
+    check(Command::Remove { names, by: by() }, "workload-unknown", words);
     let job = label("web");
     let words = "web is a service, not a job";
     check(Command::RunJob { job, by: by() }, "workload-kind", words);
     let workloads = vec![service("b", 1), service("b", 2)];
     let words = "b is named twice in one request";
-    check(
-        Command::Apply {
-            workloads,
-            by: by(),
-        },
-        "name-twice",
-        words,
-    );
+    check(Command::Apply { workloads, by: by() }, "name-twice", words);
 }
 
 #[test]
@@ -325,10 +297,7 @@ fn nothing_is_changed_while_the_journal_is_full_and_work_goes_on_after() {
     let mut town = Town::with_nodes(&["a"]);
     town.full = Some("no space left on device".to_owned());
     let by = || "ann".to_owned();
-    let apply = |name| Command::Apply {
-        workloads: vec![service(name, 1)],
-        by: by(),
-    };
+    let apply = |name| Command::Apply { workloads: vec![service(name, 1)], by: by() };
     let waits = town.ask(apply("first"), None);
     town.settle();
     assert_eq!(town.reply(waits), None, "it is not durable yet");
@@ -348,13 +317,7 @@ fn a_node_is_not_lost_because_the_journal_was_full() {
     let mut town = Town::with_nodes(&["a"]);
     town.apply(service("web", 1));
     town.full = Some("no space left on device".to_owned());
-    town.ask(
-        Command::Apply {
-            workloads: vec![service("more", 1)],
-            by: "ann".to_owned(),
-        },
-        None,
-    );
+    town.ask(Command::Apply { workloads: vec![service("more", 1)], by: "ann".to_owned() }, None);
     town.pass(limits::LEASE.0 * 3);
     town.full = None;
     town.pass(2000);

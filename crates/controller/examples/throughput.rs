@@ -19,17 +19,11 @@ fn main() {
 
 async fn measure(callers: u64, time: Duration) -> String {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let config = Config {
-        journal_dir: folder.path().to_owned(),
-        accept_loss: false,
-    };
-    let controller = Controller::start(config)
-        .await
-        .expect("the controller starts");
+    let config = Config { journal_dir: folder.path().to_owned(), accept_loss: false };
+    let controller = Controller::start(config).await.expect("the controller starts");
     let began = Instant::now();
-    let tasks: Vec<_> = (0..callers)
-        .map(|_| tokio::spawn(call(controller.clone(), began + time)))
-        .collect();
+    let tasks: Vec<_> =
+        (0..callers).map(|_| tokio::spawn(call(controller.clone(), began + time))).collect();
     let mut latencies = Vec::new();
     for task in tasks {
         latencies.extend(task.await.expect("a caller does not panic"));
@@ -55,15 +49,8 @@ async fn call(controller: Controller, until: Instant) -> Vec<Duration> {
     while Instant::now() < until {
         let began = Instant::now();
         let by = "bench".to_owned();
-        let command = Command::CreateJoinToken {
-            hash,
-            life: DurationMs(0),
-            by,
-        };
-        controller
-            .submit(command, None)
-            .await
-            .expect("it is taken in");
+        let command = Command::CreateJoinToken { hash, life: DurationMs(0), by };
+        controller.submit(command, None).await.expect("it is taken in");
         latencies.push(began.elapsed());
     }
     latencies

@@ -100,10 +100,7 @@ impl Engine {
     /// Waits for an input or a timer, then takes what else is there. Says whether to stop.
     fn take_inputs(&mut self) -> bool {
         let first = match self.sequencer.0.poll_timeout() {
-            None => self
-                .inbox
-                .recv()
-                .map_err(|_| RecvTimeoutError::Disconnected),
+            None => self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
             Some(at) => {
                 let wait = Duration::from_millis(at.since(now()).0);
                 self.inbox.recv_timeout(wait)
@@ -134,21 +131,11 @@ impl Engine {
 
     fn take_input(&mut self, message: Message) -> bool {
         let input = match message {
-            Message::Command {
-                command,
-                key,
-                reply,
-            } => {
+            Message::Command { command, key, reply } => {
                 add(&self.counters.commands, 1);
-                Input::Command {
-                    ticket: Ticket::Reply(reply),
-                    command,
-                    key,
-                }
+                Input::Command { ticket: Ticket::Reply(reply), command, key }
             }
-            Message::Query(answer) => Input::Query {
-                ticket: Ticket::Query(answer),
-            },
+            Message::Query(answer) => Input::Query { ticket: Ticket::Query(answer) },
             Message::Report(report) => {
                 add(&self.counters.reports, 1);
                 Input::Report(report)
@@ -212,16 +199,10 @@ impl Engine {
     fn release(&self, output: Output<Ticket>) {
         match output {
             // Whoever asked may have gone away.
-            Output::Reply {
-                ticket: Ticket::Reply(reply),
-                result,
-            } => {
+            Output::Reply { ticket: Ticket::Reply(reply), result } => {
                 let _ = reply.send(result);
             }
-            Output::Query {
-                ticket: Ticket::Query(answer),
-                refused,
-            } => match refused {
+            Output::Query { ticket: Ticket::Query(answer), refused } => match refused {
                 Some(rejection) => answer(Err(rejection)),
                 None => answer(Ok(self.state())),
             },
@@ -234,12 +215,8 @@ impl Engine {
 
     fn count(&self) {
         let counters = &self.counters;
-        counters
-            .reign
-            .store(self.state().reign(), Ordering::Relaxed);
-        counters
-            .position
-            .store(self.state().position(), Ordering::Relaxed);
+        counters.reign.store(self.state().reign(), Ordering::Relaxed);
+        counters.position.store(self.state().position(), Ordering::Relaxed);
         let refused = self.sequencer.0.reports_refused();
         counters.reports_refused.store(refused, Ordering::Relaxed);
     }

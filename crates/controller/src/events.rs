@@ -62,19 +62,13 @@ pub(crate) struct EventHub {
 
 impl EventHub {
     pub(crate) fn new() -> Arc<EventHub> {
-        Arc::new(EventHub {
-            ring: Mutex::default(),
-            total: watch::channel(0).0,
-        })
+        Arc::new(EventHub { ring: Mutex::default(), total: watch::channel(0).0 })
     }
 
     /// Events up to and with this position are not kept, because this process never saw them.
     pub(crate) fn begin_after(&self, position: u64) {
         let mut ring = self.ring.lock().expect("no holder panics");
-        ring.dropped_last = (position > 0).then_some(EventCursor {
-            position,
-            index: u32::MAX,
-        });
+        ring.dropped_last = (position > 0).then_some(EventCursor { position, index: u32::MAX });
     }
 
     /// Adds events in order.
@@ -89,10 +83,7 @@ impl EventHub {
                     Some((last, _)) if last.position == event.position => last.index + 1,
                     _ => 0,
                 };
-                let cursor = EventCursor {
-                    position: event.position,
-                    index,
-                };
+                let cursor = EventCursor { position: event.position, index };
                 ring.events.push_back((cursor, Arc::new(event)));
             }
             while ring.events.len() > EVENTS_KEPT_MAX {
@@ -121,12 +112,7 @@ impl EventHub {
             }
         };
         drop(ring);
-        EventStream {
-            hub: self.clone(),
-            total: self.total.subscribe(),
-            next,
-            gap,
-        }
+        EventStream { hub: self.clone(), total: self.total.subscribe(), next, gap }
     }
 }
 
@@ -163,10 +149,7 @@ impl EventStream {
             let after = ring.dropped_last.expect("events were dropped");
             let (oldest, _) = ring.events.front()?;
             self.next = ring.dropped;
-            return Some(EventItem::Gap {
-                after,
-                oldest: *oldest,
-            });
+            return Some(EventItem::Gap { after, oldest: *oldest });
         }
         let (cursor, event) = ring.events.get((self.next - ring.dropped) as usize)?;
         self.next += 1;
@@ -231,15 +214,9 @@ mod tests {
     fn what_was_dropped_is_told_as_a_gap() {
         let hub = EventHub::new();
         hub.publish((1..=EVENTS_KEPT_MAX as u64 + 10).map(event).collect());
-        let mut stream = hub.follow(EventStart::After(EventCursor {
-            position: 3,
-            index: 0,
-        }));
+        let mut stream = hub.follow(EventStart::After(EventCursor { position: 3, index: 0 }));
         assert_eq!(places(&mut stream)[..2], [(0, 0), (11, 0)]);
-        let mut stream = hub.follow(EventStart::After(EventCursor {
-            position: 10,
-            index: 0,
-        }));
+        let mut stream = hub.follow(EventStart::After(EventCursor { position: 10, index: 0 }));
         assert_eq!(places(&mut stream)[0], (11, 0));
     }
 

@@ -55,10 +55,8 @@ struct Inner {
 impl Controller {
     /// Opens the journal, replays it and begins to rule.
     pub async fn start(config: Config) -> Result<Controller, StartError> {
-        let options = SqliteOptions {
-            accept_truncation: config.accept_loss,
-            ..SqliteOptions::default()
-        };
+        let options =
+            SqliteOptions { accept_truncation: config.accept_loss, ..SqliteOptions::default() };
         let journal = SqliteJournal::open(&config.journal_dir, &options)?;
         Controller::start_with(Box::new(journal)).await
     }
@@ -93,9 +91,7 @@ impl Controller {
             failure: failed,
             thread: Mutex::new(Some(thread)),
         };
-        let controller = Controller {
-            inner: Arc::new(inner),
-        };
+        let controller = Controller { inner: Arc::new(inner) };
         let began = controller.submit(Command::BeginReign, None).await;
         began.map_err(|error| StartError::Reign(error.to_string()))?;
         Ok(controller)
@@ -108,11 +104,7 @@ impl Controller {
         key: Option<IdempotencyKey>,
     ) -> Result<Reply, SubmitError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Message::Command {
-            command,
-            key,
-            reply,
-        })?;
+        self.send(Message::Command { command, key, reply })?;
         Ok(answer.await.map_err(|_| SubmitError::Stopped)??)
     }
 
@@ -183,20 +175,13 @@ impl Controller {
         instance: InstanceId,
     ) -> Result<Option<NodeId>, SubmitError> {
         let found = self.query(move |state| state.instance(instance).map(|found| found.node));
-        found
-            .await?
-            .ok_or(SubmitError::Rejected(Rejection::InstanceUnknown {
-                instance,
-            }))
+        found.await?.ok_or(SubmitError::Rejected(Rejection::InstanceUnknown { instance }))
     }
 
     fn send(&self, message: Message) -> Result<(), SubmitError> {
-        self.inner
-            .inbox
-            .try_send(message)
-            .map_err(|error| match error {
-                TrySendError::Full(_) => SubmitError::Busy,
-                TrySendError::Disconnected(_) => SubmitError::Stopped,
-            })
+        self.inner.inbox.try_send(message).map_err(|error| match error {
+            TrySendError::Full(_) => SubmitError::Busy,
+            TrySendError::Disconnected(_) => SubmitError::Stopped,
+        })
     }
 }

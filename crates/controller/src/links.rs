@@ -100,24 +100,14 @@ impl Links {
 
     fn add(&self, node: NodeId, session: Session, orders: mpsc::Sender<Orders>) -> u64 {
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
-        let link = Link {
-            generation,
-            session,
-            orders,
-        };
-        self.links
-            .lock()
-            .expect("no holder panics")
-            .insert(node, link);
+        let link = Link { generation, session, orders };
+        self.links.lock().expect("no holder panics").insert(node, link);
         generation
     }
 
     fn remove(&self, node: NodeId, generation: u64) {
         let mut links = self.links.lock().expect("no holder panics");
-        if links
-            .get(&node)
-            .is_some_and(|link| link.generation == generation)
-        {
+        if links.get(&node).is_some_and(|link| link.generation == generation) {
             links.remove(&node);
         }
     }
@@ -155,10 +145,7 @@ impl Controller {
                  {PROTOCOL_VERSION}: run the same release of Spawnery on both",
                 hello.protocol
             );
-            return Welcome::Refused {
-                reason,
-                forever: true,
-            };
+            return Welcome::Refused { reason, forever: true };
         }
         match hello.identity {
             Identity::Joining { token, name } => self.join(&token, name).await,
@@ -168,16 +155,12 @@ impl Controller {
 
     async fn join(&self, token: &str, name: Name) -> Welcome {
         let credential = Secret::generate();
-        let command = Command::Join {
-            token: hash_secret(token),
-            name,
-            credential: credential.hash(),
-        };
+        let command =
+            Command::Join { token: hash_secret(token), name, credential: credential.hash() };
         match self.submit(command, None).await {
-            Ok(Reply::Joined(node)) => Welcome::Accepted {
-                node,
-                credential: Some(credential.reveal().to_owned()),
-            },
+            Ok(Reply::Joined(node)) => {
+                Welcome::Accepted { node, credential: Some(credential.reveal().to_owned()) }
+            }
             Ok(_) => unreachable!("joining is answered with a node"),
             Err(error) => {
                 let forever = matches!(
@@ -186,37 +169,25 @@ impl Controller {
                         Rejection::JoinTokenInvalid | Rejection::NodeNameTaken { .. }
                     )
                 );
-                Welcome::Refused {
-                    reason: error.to_string(),
-                    forever,
-                }
+                Welcome::Refused { reason: error.to_string(), forever }
             }
         }
     }
 
     async fn recognise(&self, node: NodeId, credential: &str) -> Welcome {
         let shown = hash_secret(credential);
-        let known = self
-            .query(move |state| state.node(node).map(|entry| entry.credential))
-            .await;
+        let known = self.query(move |state| state.node(node).map(|entry| entry.credential)).await;
         match known {
-            Ok(Some(expected)) if same(&shown, &expected) => Welcome::Accepted {
-                node,
-                credential: None,
-            },
+            Ok(Some(expected)) if same(&shown, &expected) => {
+                Welcome::Accepted { node, credential: None }
+            }
             Ok(_) => {
                 let reason = "the server does not know this node: it was removed, or belongs to \
                               another server; remove its node.json and join again"
                     .to_owned();
-                Welcome::Refused {
-                    reason,
-                    forever: true,
-                }
+                Welcome::Refused { reason, forever: true }
             }
-            Err(error) => Welcome::Refused {
-                reason: error.to_string(),
-                forever: false,
-            },
+            Err(error) => Welcome::Refused { reason: error.to_string(), forever: false },
         }
     }
 
@@ -257,14 +228,8 @@ impl Controller {
         instance: InstanceId,
         request: StreamRequest,
     ) -> Result<(StreamReply, Stream), StreamError> {
-        let node = self
-            .node_of(instance)
-            .await?
-            .ok_or(StreamError::NotPlaced { instance })?;
-        let session = self
-            .links()
-            .session(node)
-            .ok_or(StreamError::NodeAway { node })?;
+        let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
+        let session = self.links().session(node).ok_or(StreamError::NodeAway { node })?;
         let opened = tokio::time::timeout(STREAM_TIMEOUT, async {
             let mut stream = session.open().await?;
             write_frame(&mut stream, &request).await?;
@@ -290,34 +255,21 @@ impl Controller {
         start: LogStart,
         follow: bool,
     ) -> Result<LogStream, StreamError> {
-        let request = StreamRequest::Logs {
-            instance,
-            process,
-            start,
-            follow,
-        };
+        let request = StreamRequest::Logs { instance, process, start, follow };
         let (_, stream) = self.open(instance, request).await?;
-        Ok(LogStream {
-            stream,
-            done: false,
-        })
+        Ok(LogStream { stream, done: false })
     }
 
     /// Connects to a port inside an instance.
     pub async fn dial(&self, instance: InstanceId, port: u16) -> Result<Stream, StreamError> {
-        let (_, stream) = self
-            .open(instance, StreamRequest::Dial { instance, port })
-            .await?;
+        let (_, stream) = self.open(instance, StreamRequest::Dial { instance, port }).await?;
         Ok(stream)
     }
 }
 
 /// Compares without telling by its time how much is equal.
 fn same(a: &SecretHash, b: &SecretHash) -> bool {
-    a.0.iter()
-        .zip(&b.0)
-        .fold(0, |difference, (a, b)| difference | (a ^ b))
-        == 0
+    a.0.iter().zip(&b.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }
 
 /// The output of a process, in order.

@@ -59,24 +59,16 @@ impl Authority {
             Some(found) => found,
             None => create(folder)?,
         };
-        let unusable = |reason: String| AuthorityError::Unusable {
-            folder: folder.to_owned(),
-            reason,
-        };
+        let unusable =
+            |reason: String| AuthorityError::Unusable { folder: folder.to_owned(), reason };
         let key = KeyPair::from_pem(&key_pem).map_err(|error| unusable(error.to_string()))?;
         let config = server_config(&certificate, key).map_err(unusable)?;
-        Ok(Authority {
-            certificate,
-            config,
-        })
+        Ok(Authority { certificate, config })
     }
 
     /// The hash by which an agent recognises this CA: SHA-256 of its certificate, in hexadecimal.
     pub fn fingerprint(&self) -> String {
-        Sha256::digest(&self.certificate)
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        Sha256::digest(&self.certificate).iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Serves agents that connect to `listener`, until the task is dropped.
@@ -110,9 +102,7 @@ fn authority_params() -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, "Spawnery server CA");
+    params.distinguished_name.push(DnType::CommonName, "Spawnery server CA");
     params
 }
 
@@ -145,12 +135,9 @@ type CertificateAndKey = (CertificateDer<'static>, String);
 fn load(folder: &Path) -> Result<Option<CertificateAndKey>, AuthorityError> {
     let path = folder.join(CERTIFICATE_FILE);
     let certificate = match fs::read(&path) {
-        Ok(pem) => {
-            CertificateDer::from_pem_slice(&pem).map_err(|error| AuthorityError::Unusable {
-                folder: folder.to_owned(),
-                reason: format!("{error:?}"),
-            })?
-        }
+        Ok(pem) => CertificateDer::from_pem_slice(&pem).map_err(|error| {
+            AuthorityError::Unusable { folder: folder.to_owned(), reason: format!("{error:?}") }
+        })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(AuthorityError::File { path, source }),
     };
@@ -171,10 +158,7 @@ fn create(folder: &Path) -> Result<CertificateAndKey, AuthorityError> {
         .recursive(true)
         .mode(0o700)
         .create(folder)
-        .map_err(|source| AuthorityError::File {
-            path: folder.to_owned(),
-            source,
-        })?;
+        .map_err(|source| AuthorityError::File { path: folder.to_owned(), source })?;
     // The certificate comes last: with it, the CA is complete.
     write_private(&folder.join(KEY_FILE), key.serialize_pem().as_bytes())?;
     write_private(&folder.join(CERTIFICATE_FILE), certificate.pem().as_bytes())?;
@@ -186,20 +170,13 @@ fn write_private(path: &Path, bytes: &[u8]) -> Result<(), AuthorityError> {
     let temporary = path.with_extension("new");
     let written = (|| {
         let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&temporary)?;
+        let mut file =
+            options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(bytes)?;
         file.sync_all()?;
         fs::rename(&temporary, path)
     })();
-    written.map_err(|source| AuthorityError::File {
-        path: path.to_owned(),
-        source,
-    })
+    written.map_err(|source| AuthorityError::File { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -221,9 +198,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         Authority::open(folder.path()).unwrap();
         fs::write(folder.path().join(CERTIFICATE_FILE), "rubbish").unwrap();
-        assert!(matches!(
-            Authority::open(folder.path()),
-            Err(AuthorityError::Unusable { .. })
-        ));
+        assert!(matches!(Authority::open(folder.path()), Err(AuthorityError::Unusable { .. })));
     }
 }

@@ -49,10 +49,7 @@ fn session_workload() -> Workload {
             delay_max: DurationMs(60_000),
             reset_after: DurationMs(600_000),
         },
-        stop: Stop {
-            signal: 15,
-            grace: DurationMs(1000),
-        },
+        stop: Stop { signal: 15, grace: DurationMs(1000) },
         constraints: Vec::new(),
         labels: BTreeMap::new(),
     }
@@ -60,17 +57,11 @@ fn session_workload() -> Workload {
 
 fn create_session() -> Command {
     let source = SessionSource::Inline(Box::new(session_workload()));
-    Command::CreateSession {
-        source,
-        owner: "test".to_owned(),
-    }
+    Command::CreateSession { source, owner: "test".to_owned() }
 }
 
 async fn start(folder: &Path) -> Controller {
-    let config = Config {
-        journal_dir: folder.to_owned(),
-        accept_loss: false,
-    };
+    let config = Config { journal_dir: folder.to_owned(), accept_loss: false };
     Controller::start(config).await.unwrap()
 }
 
@@ -82,10 +73,7 @@ async fn session(controller: &Controller) -> InstanceId {
 }
 
 async fn phase(controller: &Controller, instance: InstanceId) -> Option<Phase> {
-    controller
-        .query(move |state| state.instance(instance).map(|i| i.phase))
-        .await
-        .unwrap()
+    controller.query(move |state| state.instance(instance).map(|i| i.phase)).await.unwrap()
 }
 
 /// An agent of which the test says what it does.
@@ -107,10 +95,7 @@ impl FakeAgent {
         tokio::spawn(async move { serving.serve_link(far).await });
         let (session, incoming) = Session::client(near);
         let mut stream = session.open().await.unwrap();
-        let hello = Hello {
-            protocol: PROTOCOL_VERSION,
-            identity,
-        };
+        let hello = Hello { protocol: PROTOCOL_VERSION, identity };
         write_frame(&mut stream, &hello).await.unwrap();
         match read_frame(&mut stream).await.unwrap() {
             Welcome::Refused { reason, .. } => Err(reason),
@@ -130,16 +115,9 @@ impl FakeAgent {
     async fn join(controller: &Controller) -> FakeAgent {
         let token = Secret::generate();
         let life = DurationMs(60_000);
-        let command = Command::CreateJoinToken {
-            hash: token.hash(),
-            life,
-            by: "test".to_owned(),
-        };
+        let command = Command::CreateJoinToken { hash: token.hash(), life, by: "test".to_owned() };
         controller.submit(command, None).await.unwrap();
-        let joining = || Identity::Joining {
-            token: token.reveal().to_owned(),
-            name: name("one"),
-        };
+        let joining = || Identity::Joining { token: token.reveal().to_owned(), name: name("one") };
         let agent = FakeAgent::connect(controller, joining()).await.unwrap();
         let again = FakeAgent::connect(controller, joining()).await;
         assert!(again.is_err_and(|reason| reason.contains("unknown, used or expired")));
@@ -147,10 +125,7 @@ impl FakeAgent {
     }
 
     async fn introduce(&mut self, observed: Vec<Observed>) -> Orders {
-        let capacity = Capacity {
-            memory: Bytes::mib(1024),
-            cpu: CpuMillis(2000),
-        };
+        let capacity = Capacity { memory: Bytes::mib(1024), cpu: CpuMillis(2000) };
         let introduction = Introduction {
             name: name("one"),
             labels: BTreeMap::new(),
@@ -176,9 +151,7 @@ impl FakeAgent {
             introduction,
             observed,
         };
-        write_frame(&mut self.stream, &Up::Report(Box::new(report)))
-            .await
-            .unwrap();
+        write_frame(&mut self.stream, &Up::Report(Box::new(report))).await.unwrap();
     }
 
     async fn orders(&mut self) -> Orders {
@@ -209,9 +182,7 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_full_journal_refuses_and_then_goes_on() {
     let journal = FaultyJournal::new();
-    let controller = Controller::start_with(Box::new(journal.clone()))
-        .await
-        .unwrap();
+    let controller = Controller::start_with(Box::new(journal.clone())).await.unwrap();
     journal.set_full(true);
     // The first one waits for space; later ones are refused at once.
     let waiting = tokio::spawn({
@@ -225,19 +196,13 @@ async fn a_full_journal_refuses_and_then_goes_on() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     };
     assert!(
-        matches!(
-            refused,
-            Err(SubmitError::Rejected(Rejection::JournalFull { .. }))
-        ),
+        matches!(refused, Err(SubmitError::Rejected(Rejection::JournalFull { .. }))),
         "{refused:?}"
     );
     journal.set_full(false);
     let instance = waiting.await.unwrap();
     assert_eq!(phase(&controller, instance).await, Some(Phase::Pending));
-    let count = controller
-        .query(|state| state.instances().count())
-        .await
-        .unwrap();
+    let count = controller.query(|state| state.instances().count()).await.unwrap();
     assert_eq!(count, 1, "what was refused changed nothing");
     assert_eq!(controller.statistics().journal_full, None);
 }
@@ -245,15 +210,10 @@ async fn a_full_journal_refuses_and_then_goes_on() {
 #[tokio::test]
 async fn a_journal_that_fails_stops_the_controller() {
     let journal = FaultyJournal::new();
-    let controller = Controller::start_with(Box::new(journal.clone()))
-        .await
-        .unwrap();
+    let controller = Controller::start_with(Box::new(journal.clone())).await.unwrap();
     journal.fail_next_append(false);
     let unanswered = controller.submit(create_session(), None).await;
-    assert!(
-        matches!(unanswered, Err(SubmitError::Stopped)),
-        "{unanswered:?}"
-    );
+    assert!(matches!(unanswered, Err(SubmitError::Stopped)), "{unanswered:?}");
     assert!(controller.failed().await.0.contains("journal"));
 }
 
@@ -268,20 +228,9 @@ async fn an_agent_joins_and_is_told_what_to_run() {
     assert_eq!(orders.orders[0].instance, instance);
     assert!(matches!(orders.orders[0].want, Want::Run(_)));
     let observation = Observation::Ready { pid: 7 };
-    agent
-        .report(
-            None,
-            vec![Observed {
-                instance,
-                revision: 1,
-                observation,
-            }],
-        )
-        .await;
+    agent.report(None, vec![Observed { instance, revision: 1, observation }]).await;
     loop {
-        let Some(EventItem::Event(_, event)) = events.next().await else {
-            panic!("no gap")
-        };
+        let Some(EventItem::Event(_, event)) = events.next().await else { panic!("no gap") };
         if event.kind == "instance.ready" {
             break assert_eq!(event.instance, Some(instance));
         }
@@ -294,17 +243,11 @@ async fn an_agent_with_another_secret_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let controller = start(folder.path()).await;
     let agent = FakeAgent::join(&controller).await;
-    let identity = |credential: &str| Identity::Node {
-        node: agent.node,
-        credential: credential.to_owned(),
-    };
+    let identity =
+        |credential: &str| Identity::Node { node: agent.node, credential: credential.to_owned() };
     let refused = FakeAgent::connect(&controller, identity("wrong")).await;
     assert!(refused.is_err_and(|reason| reason.contains("does not know this node")));
-    assert!(
-        FakeAgent::connect(&controller, identity(&agent.credential))
-            .await
-            .is_ok()
-    );
+    assert!(FakeAgent::connect(&controller, identity(&agent.credential)).await.is_ok());
 }
 
 #[tokio::test]
@@ -315,24 +258,10 @@ async fn an_agent_of_another_protocol_is_told_so() {
     tokio::spawn(async move { controller.serve_link(far).await });
     let (session, _incoming) = Session::client(near);
     let mut stream = session.open().await.unwrap();
-    let identity = Identity::Joining {
-        token: String::new(),
-        name: name("one"),
-    };
-    write_frame(
-        &mut stream,
-        &Hello {
-            protocol: 99,
-            identity,
-        },
-    )
-    .await
-    .unwrap();
+    let identity = Identity::Joining { token: String::new(), name: name("one") };
+    write_frame(&mut stream, &Hello { protocol: 99, identity }).await.unwrap();
     match read_frame(&mut stream).await.unwrap() {
-        Welcome::Refused {
-            reason,
-            forever: true,
-        } => assert!(reason.contains("99"), "{reason}"),
+        Welcome::Refused { reason, forever: true } => assert!(reason.contains("99"), "{reason}"),
         _ => panic!("it was let in"),
     }
 }
@@ -342,9 +271,7 @@ async fn a_stream_goes_to_the_node_of_the_instance() {
     let folder = tempfile::tempdir().unwrap();
     let controller = start(folder.path()).await;
     let instance = session(&controller).await;
-    let early = controller
-        .logs(instance, 0, LogStart::Sequence(1), true)
-        .await;
+    let early = controller.logs(instance, 0, LogStart::Sequence(1), true).await;
     assert!(matches!(early, Err(StreamError::NotPlaced { .. })));
     let mut agent = FakeAgent::join(&controller).await;
     agent.introduce(Vec::new()).await;
@@ -352,31 +279,19 @@ async fn a_stream_goes_to_the_node_of_the_instance() {
         let mut stream = agent.incoming.recv().await.unwrap();
         let request = read_frame::<StreamRequest, _>(&mut stream).await.unwrap();
         assert!(matches!(request, StreamRequest::Logs { follow: true, .. }));
-        write_frame(&mut stream, &StreamReply::Accepted)
-            .await
-            .unwrap();
-        write_frame(&mut stream, &LogFrame::Gap { from: 1, to: 4 })
-            .await
-            .unwrap();
+        write_frame(&mut stream, &StreamReply::Accepted).await.unwrap();
+        write_frame(&mut stream, &LogFrame::Gap { from: 1, to: 4 }).await.unwrap();
         write_frame(&mut stream, &LogFrame::End).await.unwrap();
         let mut stream = agent.incoming.recv().await.unwrap();
         read_frame::<StreamRequest, _>(&mut stream).await.unwrap();
-        let refused = StreamReply::Refused {
-            kind: RefusalKind::NotRunning,
-            reason: "over".to_owned(),
-        };
+        let refused =
+            StreamReply::Refused { kind: RefusalKind::NotRunning, reason: "over".to_owned() };
         write_frame(&mut stream, &refused).await.unwrap();
         // The link stays up until the controller has read the answer.
         agent.incoming.recv().await;
     });
-    let mut logs = controller
-        .logs(instance, 0, LogStart::Sequence(1), true)
-        .await
-        .unwrap();
-    assert_eq!(
-        logs.next().await.unwrap().unwrap(),
-        LogFrame::Gap { from: 1, to: 4 }
-    );
+    let mut logs = controller.logs(instance, 0, LogStart::Sequence(1), true).await.unwrap();
+    assert_eq!(logs.next().await.unwrap().unwrap(), LogFrame::Gap { from: 1, to: 4 });
     assert_eq!(logs.next().await.unwrap().unwrap(), LogFrame::End);
     assert!(logs.next().await.is_none());
     let refused = controller.dial(instance, 80).await;

@@ -28,10 +28,7 @@ impl Address {
             Some((port, service)) => (Some(Name::new(port).ok()?), service),
             None => (None, labels),
         };
-        Some(Address {
-            service: Name::new(service).ok()?,
-            port,
-        })
+        Some(Address { service: Name::new(service).ok()?, port })
     }
 
     /// The URL of a service's first port on a gateway that listens on `port`.

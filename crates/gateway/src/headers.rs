@@ -13,18 +13,11 @@ const HOP_BY_HOP_OLD: [&str; 3] = ["keep-alive", "proxy-connection", "proxy-auth
 
 /// The protocol that a request or an answer wants to change to, if so.
 pub(crate) fn upgrade_of(headers: &HeaderMap) -> Option<HeaderValue> {
-    let names = headers
-        .get_all(CONNECTION)
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let names = headers.get_all(CONNECTION).iter().filter_map(|value| value.to_str().ok());
     let wanted = names
         .flat_map(|value| value.split(','))
         .any(|name| name.trim().eq_ignore_ascii_case("upgrade"));
-    if wanted {
-        headers.get(UPGRADE).cloned()
-    } else {
-        None
-    }
+    if wanted { headers.get(UPGRADE).cloned() } else { None }
 }
 
 /// Removes what is for one hop only. An upgrade stays, because the gateway takes part in it.
@@ -55,30 +48,11 @@ pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 pub(crate) fn add_forwarded(headers: &mut HeaderMap, peer: SocketAddr) {
     let ip = peer.ip().to_canonical();
     let host = headers.get(HOST).cloned();
-    let node = if ip.is_ipv6() {
-        format!("\"[{ip}]\"")
-    } else {
-        ip.to_string()
-    };
-    let host_quoted = host
-        .as_ref()
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
-    set(
-        headers,
-        FORWARDED,
-        &format!("for={node};host=\"{host_quoted}\";proto=http"),
-    );
-    set(
-        headers,
-        HeaderName::from_static("x-forwarded-for"),
-        &ip.to_string(),
-    );
-    set(
-        headers,
-        HeaderName::from_static("x-forwarded-proto"),
-        "http",
-    );
+    let node = if ip.is_ipv6() { format!("\"[{ip}]\"") } else { ip.to_string() };
+    let host_quoted = host.as_ref().and_then(|host| host.to_str().ok()).unwrap_or_default();
+    set(headers, FORWARDED, &format!("for={node};host=\"{host_quoted}\";proto=http"));
+    set(headers, HeaderName::from_static("x-forwarded-for"), &ip.to_string());
+    set(headers, HeaderName::from_static("x-forwarded-proto"), "http");
     if let Some(host) = host {
         headers.insert("x-forwarded-host", host);
     }
@@ -119,15 +93,9 @@ mod tests {
 
     #[test]
     fn an_upgrade_is_passed_on() {
-        let mut headers = map(&[
-            ("connection", "keep-alive, Upgrade"),
-            ("upgrade", "websocket"),
-        ]);
+        let mut headers = map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]);
         strip_hop_by_hop(&mut headers);
-        assert_eq!(
-            headers,
-            map(&[("connection", "upgrade"), ("upgrade", "websocket")])
-        );
+        assert_eq!(headers, map(&[("connection", "upgrade"), ("upgrade", "websocket")]));
     }
 
     #[test]
@@ -139,10 +107,7 @@ mod tests {
         ]);
         add_forwarded(&mut headers, "127.0.0.1:5000".parse().unwrap());
         assert_eq!(headers["x-forwarded-for"], "127.0.0.1");
-        assert_eq!(
-            headers["forwarded"],
-            "for=127.0.0.1;host=\"web.localhost:9000\";proto=http"
-        );
+        assert_eq!(headers["forwarded"], "for=127.0.0.1;host=\"web.localhost:9000\";proto=http");
         assert_eq!(headers["x-forwarded-host"], "web.localhost:9000");
     }
 }

@@ -39,13 +39,7 @@ impl Gateway {
     pub fn new(controller: Controller) -> Gateway {
         let routes = Arc::new(Routes::default());
         tokio::spawn(routes.clone().follow(controller.clone()));
-        Gateway {
-            inner: Arc::new(Inner {
-                controller,
-                routes,
-                pool: Pool::default(),
-            }),
-        }
+        Gateway { inner: Arc::new(Inner { controller, routes, pool: Pool::default() }) }
     }
 
     /// Puts the gateway in front of the API: requests for services go to them, all others to
@@ -86,10 +80,8 @@ impl Gateway {
         let target = self.inner.routes.choose(address)?;
         prepare(&mut request, peer)?;
         let service = &address.service;
-        let unreachable = |reason: String| Refusal::Unreachable {
-            service: service.clone(),
-            reason,
-        };
+        let unreachable =
+            |reason: String| Refusal::Unreachable { service: service.clone(), reason };
         let from_client = upgrade_of(request.headers()).map(|_| hyper::upgrade::on(&mut request));
         let mut connection = self.connect(target).await.map_err(unreachable)?;
         let answer = tokio::time::timeout(ANSWER_TIMEOUT, connection.send_request(request)).await;
@@ -112,15 +104,10 @@ impl Gateway {
         if let Some(connection) = self.inner.pool.take(target) {
             return Ok(connection);
         }
-        let stream = self
-            .inner
-            .controller
-            .dial(target.instance, target.port)
-            .await;
+        let stream = self.inner.controller.dial(target.instance, target.port).await;
         let stream = stream.map_err(|error| error.to_string())?;
-        let (sender, connection) = handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| error.to_string())?;
+        let (sender, connection) =
+            handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
                 tracing::debug!("a connection to an instance ended: {error}");
@@ -152,11 +139,7 @@ fn prepare(request: &mut Request<Body>, peer: SocketAddr) -> Result<(), Refusal>
     }
     strip_hop_by_hop(request.headers_mut());
     add_forwarded(request.headers_mut(), peer);
-    let path = request
-        .uri()
-        .path_and_query()
-        .map_or("/", |path| path.as_str())
-        .to_owned();
+    let path = request.uri().path_and_query().map_or("/", |path| path.as_str()).to_owned();
     *request.uri_mut() = path.parse().map_err(|_| Refusal::NoHost)?;
     *request.version_mut() = axum::http::Version::HTTP_11;
     Ok(())

@@ -52,28 +52,20 @@ impl Routes {
     pub(crate) fn choose(&self, address: &Address) -> Result<Target, Refusal> {
         let services = self.services.read().expect("no holder panics").clone();
         let name = &address.service;
-        let service = services
-            .get(name)
-            .ok_or_else(|| Refusal::ServiceUnknown(name.clone()))?;
+        let service = services.get(name).ok_or_else(|| Refusal::ServiceUnknown(name.clone()))?;
         if service.ports.is_empty() {
             return Err(Refusal::NoPorts(name.clone()));
         }
         let has_port = |ports: &[Port]| port_of(ports, address.port.as_ref());
         if let (None, Some(port)) = (has_port(&service.ports), &address.port) {
-            return Err(Refusal::PortUnknown {
-                service: name.clone(),
-                port: port.clone(),
-            });
+            return Err(Refusal::PortUnknown { service: name.clone(), port: port.clone() });
         }
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let ready = &service.ready;
         (0..ready.len())
             .map(|step| &ready[(turn + step) % ready.len()])
             .find_map(|(instance, ports)| {
-                has_port(ports).map(|port| Target {
-                    instance: *instance,
-                    port,
-                })
+                has_port(ports).map(|port| Target { instance: *instance, port })
             })
             .ok_or_else(|| Refusal::NotReady(name.clone()))
     }
@@ -88,9 +80,7 @@ fn port_of(ports: &[Port], name: Option<&Name>) -> Option<u16> {
 }
 
 fn services_of(state: &State) -> BTreeMap<Name, Service> {
-    let services = state
-        .workloads()
-        .filter(|e| matches!(e.workload.kind, Kind::Service(_)));
+    let services = state.workloads().filter(|e| matches!(e.workload.kind, Kind::Service(_)));
     services
         .map(|entry| {
             let instances = entry.slots.values().filter_map(|slot| slot.instance);
@@ -115,27 +105,17 @@ mod tests {
     }
 
     fn routes(ready: u128) -> Routes {
-        let port = |label: &str, port| Port {
-            name: name(label),
-            port,
-        };
+        let port = |label: &str, port| Port { name: name(label), port };
         let ports = vec![port("http", 80), port("admin", 81)];
-        let ready = (0..ready)
-            .map(|bits| (InstanceId(Id::from_bits(bits)), ports.clone()))
-            .collect();
+        let ready =
+            (0..ready).map(|bits| (InstanceId(Id::from_bits(bits)), ports.clone())).collect();
         let web = Service { ports, ready };
         let services = BTreeMap::from([(name("web"), web), (name("mute"), Service::default())]);
-        Routes {
-            services: RwLock::new(Arc::new(services)),
-            turn: AtomicUsize::new(0),
-        }
+        Routes { services: RwLock::new(Arc::new(services)), turn: AtomicUsize::new(0) }
     }
 
     fn address(service: &str, port: Option<&str>) -> Address {
-        Address {
-            service: name(service),
-            port: port.map(name),
-        }
+        Address { service: name(service), port: port.map(name) }
     }
 
     #[test]
@@ -143,10 +123,7 @@ mod tests {
         let routes = routes(3);
         let turns = [(); 4].map(|()| routes.choose(&address("web", None)).unwrap());
         assert_eq!(turns.map(|target| target.instance.0.bits()), [0, 1, 2, 0]);
-        assert_eq!(
-            routes.choose(&address("web", Some("admin"))).unwrap().port,
-            81
-        );
+        assert_eq!(routes.choose(&address("web", Some("admin"))).unwrap().port, 81);
     }
 
     #[test]
@@ -157,10 +134,7 @@ mod tests {
         check(1, "wob", None, Refusal::ServiceUnknown(name("wob")));
         check(0, "web", None, Refusal::NotReady(name("web")));
         check(1, "mute", None, Refusal::NoPorts(name("mute")));
-        let unknown = Refusal::PortUnknown {
-            service: name("web"),
-            port: name("x"),
-        };
+        let unknown = Refusal::PortUnknown { service: name("web"), port: name("x") };
         check(1, "web", Some("x"), unknown);
     }
 }

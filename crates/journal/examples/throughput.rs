@@ -14,9 +14,7 @@ const PAYLOAD_SIZE_BYTES: usize = 200;
 const DURATION: Duration = Duration::from_secs(3);
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let parent = std::env::args_os()
-        .nth(1)
-        .map_or_else(std::env::temp_dir, PathBuf::from);
+    let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     for batch_count in [1, 64, 512] {
         let folder = tempfile::tempdir_in(&parent)?;
         let mut journal = SqliteJournal::open(folder.path(), &SqliteOptions::default())?;
@@ -29,10 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
         let start = Instant::now();
         let count = journal.entries(1).count();
-        println!(
-            "  read: {:.0} entries/s",
-            count as f64 / start.elapsed().as_secs_f64()
-        );
+        println!("  read: {:.0} entries/s", count as f64 / start.elapsed().as_secs_f64());
     }
     Ok(())
 }

@@ -59,18 +59,12 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub const GENESIS: Link = Link {
-        position: 0,
-        hash: ChainHash::GENESIS,
-    };
+    pub const GENESIS: Link = Link { position: 0, hash: ChainHash::GENESIS };
 
     /// The link of the entry that follows.
     pub fn next(self, payload: &[u8]) -> Link {
         let position = self.position + 1;
-        Link {
-            position,
-            hash: self.hash.next(position, payload),
-        }
+        Link { position, hash: self.hash.next(position, payload) }
     }
 }
 

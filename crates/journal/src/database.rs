@@ -48,9 +48,7 @@ pub(crate) fn open_database(
     let db = opened.map_err(|error| classify_open(folder, error))?;
     if is_new(&db).map_err(|error| classify_open(folder, error))? {
         create_layout(&db).map_err(|error| classify_open(folder, error))?;
-        folder
-            .sync()
-            .map_err(|error| OpenError::io(&folder.path, error))?;
+        folder.sync().map_err(|error| OpenError::io(&folder.path, error))?;
     }
     check_format(&db, folder)?;
     Ok(db)
@@ -68,11 +66,7 @@ fn configure(db: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
     }
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGE_COUNT)?;
-    db.query_row(
-        &format!("PRAGMA journal_size_limit = {WAL_SIZE_BYTES_MAX}"),
-        [],
-        |_| Ok(()),
-    )?;
+    db.query_row(&format!("PRAGMA journal_size_limit = {WAL_SIZE_BYTES_MAX}"), [], |_| Ok(()))?;
     if let Some(count) = options.page_count_max {
         db.query_row(&format!("PRAGMA max_page_count = {count}"), [], |_| Ok(()))?;
     }
@@ -112,10 +106,7 @@ pub(crate) fn check_format(db: &Connection, folder: &Folder) -> Result<(), OpenE
     } else {
         return Ok(());
     };
-    Err(OpenError::Foreign {
-        path: folder.database(),
-        reason,
-    })
+    Err(OpenError::Foreign { path: folder.database(), reason })
 }
 
 /// Refuses to make a new database where one must have been: SQLite would also delete a WAL
@@ -144,9 +135,7 @@ pub(crate) fn is_database_empty(folder: &Folder) -> Result<bool, OpenError> {
 
 pub(crate) fn classify_open(folder: &Folder, error: rusqlite::Error) -> OpenError {
     if is_no_space(&error, folder) {
-        return OpenError::NoSpace {
-            folder: folder.path.clone(),
-        };
+        return OpenError::NoSpace { folder: folder.path.clone() };
     }
     OpenError::sqlite(&folder.path, error)
 }
@@ -155,10 +144,7 @@ pub(crate) fn classify_open(folder: &Folder, error: rusqlite::Error) -> OpenErro
 /// and for EDQUOT, the folder is probed. A failed sync is never taken for lack of space: the
 /// kernel may have dropped the data, and a later sync would wrongly succeed.
 pub(crate) fn is_no_space(error: &rusqlite::Error, folder: &Folder) -> bool {
-    match error
-        .sqlite_error()
-        .map(|error| (error.code, error.extended_code))
-    {
+    match error.sqlite_error().map(|error| (error.code, error.extended_code)) {
         Some((rusqlite::ErrorCode::DiskFull, _)) => true,
         Some((_, ffi::SQLITE_IOERR_WRITE | ffi::SQLITE_IOERR_SHMSIZE)) => folder.is_full(),
         _ => false,
@@ -172,9 +158,7 @@ mod tests {
     #[test]
     fn only_lack_of_space_may_be_repeated() {
         let guard = tempfile::tempdir().unwrap();
-        let folder = Folder {
-            path: guard.path().to_owned(),
-        };
+        let folder = Folder { path: guard.path().to_owned() };
         let check = |extended_code, expected| {
             let error = rusqlite::Error::SqliteFailure(ffi::Error::new(extended_code), None);
             assert_eq!(is_no_space(&error, &folder), expected, "{error}");

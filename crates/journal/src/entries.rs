@@ -45,10 +45,7 @@ impl View<'_> {
         let from = from.max(1);
         let base = self.base()?;
         if from <= base.position {
-            return Err(ReadError::Pruned {
-                position: from,
-                first: base.position + 1,
-            });
+            return Err(ReadError::Pruned { position: from, first: base.position + 1 });
         }
         if from > self.last || count_max == 0 {
             return Ok(Vec::new());
@@ -72,11 +69,7 @@ impl View<'_> {
             .map_err(|error| fail(link, error))?;
         let count_limit = i64::try_from(count_max).unwrap_or(i64::MAX);
         let mut rows = statement
-            .query(params![
-                to_sql(link.position),
-                to_sql(self.last),
-                count_limit
-            ])
+            .query(params![to_sql(link.position), to_sql(self.last), count_limit])
             .map_err(|error| fail(link, error))?;
         let mut entries = Vec::new();
         let mut size_bytes = 0;
@@ -121,10 +114,7 @@ impl View<'_> {
             .map_err(|error| self.sqlite_error(0, error))?;
         let sound = row.and_then(|(position, hash, digest)| {
             let position = Position::try_from(position).ok()?;
-            let link = Link {
-                position,
-                hash: ChainHash::from_slice(&hash)?,
-            };
+            let link = Link { position, hash: ChainHash::from_slice(&hash)? };
             (digest == base_digest(link)).then_some(link)
         });
         sound.ok_or_else(|| ReadError::Corrupt {
@@ -144,9 +134,7 @@ impl View<'_> {
             .db
             .prepare_cached("SELECT hash FROM entries WHERE position = ?1")
             .and_then(|mut statement| {
-                statement
-                    .query_row([to_sql(position)], |row| row.get::<_, Vec<u8>>(0))
-                    .optional()
+                statement.query_row([to_sql(position)], |row| row.get::<_, Vec<u8>>(0)).optional()
             })
             .map_err(|error| self.sqlite_error(position, error))?;
         let found = match &hash {
@@ -166,48 +154,39 @@ impl View<'_> {
     fn sqlite_error(&self, position: Position, error: rusqlite::Error) -> ReadError {
         use rusqlite::Error as E;
         use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
-        let damage = matches!(
-            error.sqlite_error_code(),
-            Some(DatabaseCorrupt | NotADatabase)
-        ) || matches!(
-            error,
-            E::InvalidColumnType(..)
-                | E::FromSqlConversionFailure(..)
-                | E::IntegralValueOutOfRange(..)
-        );
+        let damage = matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+            || matches!(
+                error,
+                E::InvalidColumnType(..)
+                    | E::FromSqlConversionFailure(..)
+                    | E::IntegralValueOutOfRange(..)
+            );
         match damage {
             true => ReadError::Corrupt {
                 position,
                 found: error.to_string(),
                 expected: "a readable database page".to_owned(),
             },
-            false => ReadError::Failed {
-                place: self.folder.database(),
-                source: error.into(),
-            },
+            false => ReadError::Failed { place: self.folder.database(), source: error.into() },
         }
     }
 }
 
 /// The last entry of the database, checked against the one before it; the base if there is none.
 pub(crate) fn tail(db: &Connection, folder: &Folder) -> Result<Link, ReadError> {
-    let unbounded = View {
-        db,
-        folder,
-        last: Position::MAX,
-    };
+    let unbounded = View { db, folder, last: Position::MAX };
     let base = unbounded.base()?;
     let last: Option<i64> = db
         .query_row("SELECT max(position) FROM entries", [], |row| row.get(0))
         .map_err(|error| unbounded.sqlite_error(base.position + 1, error))?;
     let Some(last) = last else { return Ok(base) };
-    let last = Position::try_from(last)
-        .ok()
-        .filter(|last| *last > base.position)
-        .ok_or_else(|| ReadError::Corrupt {
-            position: base.position + 1,
-            found: format!("an entry at position {last}"),
-            expected: "only entries after the pruned ones".to_owned(),
+    let last =
+        Position::try_from(last).ok().filter(|last| *last > base.position).ok_or_else(|| {
+            ReadError::Corrupt {
+                position: base.position + 1,
+                found: format!("an entry at position {last}"),
+                expected: "only entries after the pruned ones".to_owned(),
+            }
         })?;
     let view = View { db, folder, last };
     Ok(view.read_after(view.link_at(last - 1)?, 1)?.1)
@@ -218,11 +197,7 @@ pub(crate) fn set_base(db: &Connection, link: Link) -> rusqlite::Result<()> {
     db.prepare_cached(
         "INSERT OR REPLACE INTO base (id, position, hash, digest) VALUES (1, ?1, ?2, ?3)",
     )?
-    .execute(params![
-        to_sql(link.position),
-        link.hash.0,
-        base_digest(link)
-    ])?;
+    .execute(params![to_sql(link.position), link.hash.0, base_digest(link)])?;
     Ok(())
 }
 
@@ -243,37 +218,18 @@ fn check_row(row: &rusqlite::Row<'_>, link: Link) -> Result<(Entry, Link), RowFa
     let payload: Vec<u8> = row.get(2).map_err(RowFault::Sqlite)?;
     let next = link.next(&payload);
     let corrupt = |found: String, expected: String| {
-        RowFault::Corrupt(ReadError::Corrupt {
-            position: next.position,
-            found,
-            expected,
-        })
+        RowFault::Corrupt(ReadError::Corrupt { position: next.position, found, expected })
     };
     if position != to_sql(next.position) {
-        return Err(corrupt(
-            format!("entry {position}"),
-            format!("entry {}", next.position),
-        ));
+        return Err(corrupt(format!("entry {position}"), format!("entry {}", next.position)));
     }
     match hash.as_blob().ok().and_then(ChainHash::from_slice) {
-        Some(hash) if hash == next.hash => Ok((
-            Entry {
-                position: next.position,
-                payload,
-            },
-            next,
-        )),
+        Some(hash) if hash == next.hash => Ok((Entry { position: next.position, payload }, next)),
         Some(hash) => Err(corrupt(
             format!("hash {hash}"),
-            format!(
-                "hash {}, made from the entry before it, its position and payload",
-                next.hash
-            ),
+            format!("hash {}, made from the entry before it, its position and payload", next.hash),
         )),
-        None => Err(corrupt(
-            "no readable hash".to_owned(),
-            format!("hash {}", next.hash),
-        )),
+        None => Err(corrupt("no readable hash".to_owned(), format!("hash {}", next.hash))),
     }
 }
 
@@ -308,12 +264,7 @@ impl<'a> Entries<'a> {
         read: impl Fn(Position) -> Result<Vec<Entry>, ReadError> + 'a,
     ) -> Entries<'a> {
         let page = Vec::new().into_iter();
-        Entries {
-            read: Box::new(read),
-            next: position,
-            page,
-            ended: false,
-        }
+        Entries { read: Box::new(read), next: position, page, ended: false }
     }
 }
 

@@ -192,47 +192,28 @@ impl OpenError {
             let folder = place.parent().unwrap_or(place).to_owned();
             return OpenError::NoSpace { folder };
         }
-        OpenError::Failed {
-            place: place.to_owned(),
-            source: error.into(),
-        }
+        OpenError::Failed { place: place.to_owned(), source: error.into() }
     }
 
     pub(crate) fn sqlite(folder: &Path, error: rusqlite::Error) -> OpenError {
         use rusqlite::ErrorCode::{DatabaseCorrupt, DiskFull, NotADatabase};
         match error.sqlite_error_code() {
-            Some(DiskFull) => OpenError::NoSpace {
-                folder: folder.to_owned(),
-            },
-            Some(DatabaseCorrupt | NotADatabase) => OpenError::Unreadable {
-                path: folder.join(DATABASE_NAME),
-                source: error,
-            },
-            _ => OpenError::Failed {
-                place: folder.to_owned(),
-                source: error.into(),
-            },
+            Some(DiskFull) => OpenError::NoSpace { folder: folder.to_owned() },
+            Some(DatabaseCorrupt | NotADatabase) => {
+                OpenError::Unreadable { path: folder.join(DATABASE_NAME), source: error }
+            }
+            _ => OpenError::Failed { place: folder.to_owned(), source: error.into() },
         }
     }
 
     pub(crate) fn read(folder: &Path, error: ReadError) -> OpenError {
         let folder = folder.to_owned();
         match error {
-            ReadError::Corrupt {
-                position,
-                found,
-                expected,
-            } => OpenError::Corrupt {
-                folder,
-                position,
-                found,
-                expected,
-            },
+            ReadError::Corrupt { position, found, expected } => {
+                OpenError::Corrupt { folder, position, found, expected }
+            }
             ReadError::Failed { place, source } => OpenError::Failed { place, source },
-            other => OpenError::Failed {
-                place: folder,
-                source: other.into(),
-            },
+            other => OpenError::Failed { place: folder, source: other.into() },
         }
     }
 }
@@ -242,39 +223,27 @@ impl AppendError {
         let place = place.to_owned();
         match is_no_space(&error) {
             true => AppendError::NoSpace { place },
-            false => AppendError::Failed {
-                place,
-                source: error.into(),
-            },
+            false => AppendError::Failed { place, source: error.into() },
         }
     }
 
     pub(crate) fn read(folder: &Path, error: ReadError) -> AppendError {
         match error {
             ReadError::Failed { place, source } => AppendError::Failed { place, source },
-            other => AppendError::Failed {
-                place: folder.to_owned(),
-                source: other.into(),
-            },
+            other => AppendError::Failed { place: folder.to_owned(), source: other.into() },
         }
     }
 }
 
 impl ReadError {
     pub(crate) fn io(place: &Path, error: io::Error) -> ReadError {
-        ReadError::Failed {
-            place: place.to_owned(),
-            source: error.into(),
-        }
+        ReadError::Failed { place: place.to_owned(), source: error.into() }
     }
 }
 
 /// Whether the system refused for lack of space: ENOSPC or EDQUOT.
 pub(crate) fn is_no_space(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn holder(process: Option<u32>) -> String {

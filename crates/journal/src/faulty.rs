@@ -75,10 +75,7 @@ impl FaultyJournal {
     pub fn crash(&self, unsynced_batches_kept: usize) {
         let mut disk = self.disk();
         let kept = disk.unsynced_ends.len().min(unsynced_batches_kept);
-        let end = disk.unsynced_ends[..kept]
-            .last()
-            .copied()
-            .unwrap_or(disk.synced);
+        let end = disk.unsynced_ends[..kept].last().copied().unwrap_or(disk.synced);
         disk.truncate(end);
         disk.failing = None;
         disk.generation += 1;
@@ -107,18 +104,11 @@ impl FaultyJournal {
         let journal_last = disk.content.last_position();
         let acknowledged = disk.acknowledged;
         if journal_last < acknowledged && !accept_truncation {
-            return Err(OpenError::Truncated {
-                folder: place(),
-                journal_last,
-                acknowledged,
-            });
+            return Err(OpenError::Truncated { folder: place(), journal_last, acknowledged });
         }
         disk.acknowledged = journal_last;
         disk.generation += 1;
-        Ok(FaultyJournal {
-            disk: Arc::clone(&self.disk),
-            generation: disk.generation,
-        })
+        Ok(FaultyJournal { disk: Arc::clone(&self.disk), generation: disk.generation })
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
@@ -147,12 +137,8 @@ impl Disk {
     }
 
     fn first_damaged(&self, from: Position, count: usize) -> Option<Position> {
-        let end = from
-            .saturating_add(count as u64)
-            .min(self.content.last_position() + 1);
-        (from < end)
-            .then(|| self.damaged.range(from..end).next().copied())
-            .flatten()
+        let end = from.saturating_add(count as u64).min(self.content.last_position() + 1);
+        (from < end).then(|| self.damaged.range(from..end).next().copied()).flatten()
     }
 }
 
@@ -217,10 +203,7 @@ impl Journal for FaultyJournal {
             });
         }
         if journal_last < acknowledged {
-            report.problems.push(Problem::Truncated {
-                journal_last,
-                acknowledged,
-            });
+            report.problems.push(Problem::Truncated { journal_last, acknowledged });
         }
         Ok(report)
     }
@@ -238,8 +221,5 @@ fn place() -> PathBuf {
 }
 
 fn failed(reason: &str) -> AppendError {
-    AppendError::Failed {
-        place: place(),
-        source: reason.into(),
-    }
+    AppendError::Failed { place: place(), source: reason.into() }
 }

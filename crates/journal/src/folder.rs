@@ -30,19 +30,12 @@ impl Folder {
         if !path.is_dir() {
             let mut builder = DirBuilder::new();
             builder.recursive(true).mode(FOLDER_MODE);
-            builder
-                .create(path)
-                .map_err(|error| OpenError::io(path, error))?;
-            if let Some(parent) = path
-                .parent()
-                .filter(|parent| !parent.as_os_str().is_empty())
-            {
+            builder.create(path).map_err(|error| OpenError::io(path, error))?;
+            if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
                 sync_folder(parent).map_err(|error| OpenError::io(parent, error))?;
             }
         }
-        Ok(Folder {
-            path: path.to_owned(),
-        })
+        Ok(Folder { path: path.to_owned() })
     }
 
     /// Takes the right to write, until the returned file is closed, also by a crash.
@@ -60,9 +53,7 @@ impl Folder {
             Err(TryLockError::Error(error)) => return Err(OpenError::io(&path, error)),
         }
         // Only for the message of whoever is refused: a failure here loses nothing.
-        let _ = file
-            .set_len(0)
-            .and_then(|()| write!(file, "{}", std::process::id()));
+        let _ = file.set_len(0).and_then(|()| write!(file, "{}", std::process::id()));
         Ok(file)
     }
 
@@ -100,13 +91,7 @@ impl Folder {
 /// Opens a file to read and write, made with the journal's permissions if it is missing.
 pub(crate) fn open_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(FILE_MODE)
-        .open(path)
+    options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE).open(path)
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {

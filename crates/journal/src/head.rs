@@ -24,9 +24,7 @@ pub(crate) struct HeadFile {
 
 impl HeadFile {
     pub fn open(path: &Path) -> io::Result<HeadFile> {
-        Ok(HeadFile {
-            file: open_private(path)?,
-        })
+        Ok(HeadFile { file: open_private(path)? })
     }
 
     /// Notes that everything up to `link` has been synced and may be acknowledged.
@@ -87,10 +85,7 @@ fn decode(bytes: &[u8]) -> Option<Link> {
         return None;
     }
     let position = u64::from_le_bytes(bytes[8..16].try_into().ok()?);
-    Some(Link {
-        position,
-        hash: ChainHash::from_slice(&bytes[16..CRC_OFFSET])?,
-    })
+    Some(Link { position, hash: ChainHash::from_slice(&bytes[16..CRC_OFFSET])? })
 }
 
 #[cfg(test)]

@@ -26,8 +26,7 @@ impl MemoryJournal {
 
     /// Forgets all entries and snapshots after `last`.
     pub(crate) fn truncate(&mut self, last: Position) {
-        self.payloads
-            .truncate(index(last.saturating_sub(self.base)));
+        self.payloads.truncate(index(last.saturating_sub(self.base)));
         self.snapshots.retain(|snapshot| snapshot.position <= last);
     }
 }
@@ -36,10 +35,7 @@ impl Journal for MemoryJournal {
     fn append(&mut self, batch: &[Vec<u8>]) -> Result<Position, AppendError> {
         let size_bytes_max = PAYLOAD_SIZE_BYTES_MAX;
         if let Some(large) = batch.iter().find(|payload| payload.len() > size_bytes_max) {
-            return Err(AppendError::TooLarge {
-                size_bytes: large.len(),
-                size_bytes_max,
-            });
+            return Err(AppendError::TooLarge { size_bytes: large.len(), size_bytes_max });
         }
         self.payloads.extend_from_slice(batch);
         Ok(self.last_position())
@@ -48,10 +44,7 @@ impl Journal for MemoryJournal {
     fn read_from(&self, position: Position, count_max: usize) -> Result<Vec<Entry>, ReadError> {
         let from = position.max(1);
         if from <= self.base {
-            return Err(ReadError::Pruned {
-                position: from,
-                first: self.base + 1,
-            });
+            return Err(ReadError::Pruned { position: from, first: self.base + 1 });
         }
         if from > self.last_position() {
             return Ok(Vec::new());
@@ -65,28 +58,17 @@ impl Journal for MemoryJournal {
             is_wanted
         });
         Ok(bounded
-            .map(|(position, payload)| Entry {
-                position,
-                payload: payload.clone(),
-            })
+            .map(|(position, payload)| Entry { position, payload: payload.clone() })
             .collect())
     }
 
     fn save_snapshot(&mut self, position: Position, state: &[u8]) -> Result<(), AppendError> {
         let (first, last) = (self.base + 1, self.last_position());
         if position < self.base || position > last {
-            return Err(AppendError::NoSuchPosition {
-                position,
-                first,
-                last,
-            });
+            return Err(AppendError::NoSuchPosition { position, first, last });
         }
-        self.snapshots
-            .retain(|snapshot| snapshot.position != position);
-        self.snapshots.push(Snapshot {
-            position,
-            state: state.to_vec(),
-        });
+        self.snapshots.retain(|snapshot| snapshot.position != position);
+        self.snapshots.push(Snapshot { position, state: state.to_vec() });
         self.snapshots.sort_by_key(|snapshot| snapshot.position);
         let excess = self.snapshots.len().saturating_sub(SNAPSHOTS_COUNT_MAX);
         self.snapshots.drain(..excess);
@@ -112,12 +94,8 @@ impl Journal for MemoryJournal {
     }
 
     fn prune(&mut self, tail_count: u64) -> Result<Pruned, AppendError> {
-        let newest_first: Vec<Position> = self
-            .snapshots
-            .iter()
-            .rev()
-            .map(|snapshot| snapshot.position)
-            .collect();
+        let newest_first: Vec<Position> =
+            self.snapshots.iter().rev().map(|snapshot| snapshot.position).collect();
         let pruned = Pruned::decide(self.base, crate::prune::floor(&newest_first), tail_count);
         self.payloads.drain(..index(pruned.entries_count));
         self.base += pruned.entries_count;
@@ -126,10 +104,7 @@ impl Journal for MemoryJournal {
 }
 
 fn stat_of(snapshot: &Snapshot) -> SnapshotStat {
-    SnapshotStat {
-        position: snapshot.position,
-        size_bytes: snapshot.state.len() as u64,
-    }
+    SnapshotStat { position: snapshot.position, size_bytes: snapshot.state.len() as u64 }
 }
 
 /// A count of payloads as an index. What does not fit in memory is after everything.

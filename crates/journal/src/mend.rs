@@ -97,9 +97,7 @@ fn cut(db: &mut Connection, base: Link, end: Link, acknowledged: Position) -> ru
 fn stored_last(db: &Connection) -> rusqlite::Result<Position> {
     let last: Option<i64> =
         db.query_row("SELECT max(position) FROM entries", [], |row| row.get(0))?;
-    Ok(last
-        .and_then(|last| Position::try_from(last).ok())
-        .unwrap_or(0))
+    Ok(last.and_then(|last| Position::try_from(last).ok()).unwrap_or(0))
 }
 
 /// The link of the newest snapshot from `from` on whose file is valid.

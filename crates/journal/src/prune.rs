@@ -31,11 +31,7 @@ impl Pruned {
     pub(crate) fn decide(base: Position, floor: Option<Position>, tail_count: u64) -> Pruned {
         let floor = floor.map_or(base, |floor| floor.saturating_sub(tail_count).max(base));
         let end = floor.min(base + PRUNE_COUNT_MAX);
-        Pruned {
-            entries_count: end - base,
-            first_position: end + 1,
-            more: end < floor,
-        }
+        Pruned { entries_count: end - base, first_position: end + 1, more: end < floor }
     }
 }
 
@@ -53,11 +49,7 @@ pub(crate) fn plan(
     tail_count: u64,
 ) -> Result<Plan, ReadError> {
     let outcome = Pruned::decide(view.base()?.position, floor, tail_count);
-    Ok(Plan {
-        base: view.link_at(outcome.first_position - 1)?,
-        floor,
-        outcome,
-    })
+    Ok(Plan { base: view.link_at(outcome.first_position - 1)?, floor, outcome })
 }
 
 pub(crate) fn execute(db: &Connection, plan: &Plan) -> rusqlite::Result<()> {

@@ -32,25 +32,16 @@ pub struct SqliteReader {
 impl SqliteReader {
     /// Opens the journal in the folder `path`.
     pub fn open(path: &Path) -> Result<SqliteReader, OpenError> {
-        let folder = Folder {
-            path: path.to_owned(),
-        };
+        let folder = Folder { path: path.to_owned() };
         if database::is_database_empty(&folder)? {
-            return Err(OpenError::Missing {
-                folder: folder.path,
-            });
+            return Err(OpenError::Missing { folder: folder.path });
         }
         // Before the database, which may grow meanwhile: so head is never ahead by a race.
         let head = sqlite::read_head(&folder)?;
         let db = open_read_only(&folder)?;
         database::check_format(&db, &folder)?;
         let last = last_position(&db).map_err(|error| OpenError::sqlite(&folder.path, error))?;
-        Ok(SqliteReader {
-            db,
-            folder,
-            last,
-            head,
-        })
+        Ok(SqliteReader { db, folder, last, head })
     }
 
     /// See [`Journal::read_from`](crate::Journal::read_from).
@@ -84,11 +75,7 @@ impl SqliteReader {
     }
 
     fn view(&self) -> View<'_> {
-        View {
-            db: &self.db,
-            folder: &self.folder,
-            last: self.last,
-        }
+        View { db: &self.db, folder: &self.folder, last: self.last }
     }
 }
 

@@ -59,20 +59,10 @@ pub enum Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Problem::Corrupt {
-                position,
-                found,
-                expected,
-            } => {
-                write!(
-                    f,
-                    "damaged at position {position}: found {found}, expected {expected}"
-                )
+            Problem::Corrupt { position, found, expected } => {
+                write!(f, "damaged at position {position}: found {found}, expected {expected}")
             }
-            Problem::Truncated {
-                journal_last,
-                acknowledged,
-            } => write!(
+            Problem::Truncated { journal_last, acknowledged } => write!(
                 f,
                 "ends at position {journal_last}, but position {acknowledged} was acknowledged"
             ),
@@ -116,33 +106,20 @@ impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Warning::HeadMissing => {
-                write!(
-                    f,
-                    "the head file is missing: a lost tail would not have been noticed"
-                )
+                write!(f, "the head file is missing: a lost tail would not have been noticed")
             }
             Warning::HeadDamaged => {
-                write!(
-                    f,
-                    "the head file is damaged: a lost tail would not have been noticed"
-                )
+                write!(f, "the head file is damaged: a lost tail would not have been noticed")
             }
             Warning::HeadNotWritten(error) => {
-                write!(
-                    f,
-                    "the head file cannot be written ({error}): a lost tail may go unnoticed"
-                )
+                write!(f, "the head file cannot be written ({error}): a lost tail may go unnoticed")
             }
             Warning::SnapshotDamaged { position, reason } => write!(
                 f,
                 "the snapshot at position {position} cannot be used: {reason}; an older one or \
                  the entries serve instead"
             ),
-            Warning::LossAccepted {
-                accepted_at,
-                journal_last,
-                acknowledged,
-            } => write!(
+            Warning::LossAccepted { accepted_at, journal_last, acknowledged } => write!(
                 f,
                 "at {accepted_at} the loss of entries after position {journal_last} was accepted; \
                  {acknowledged} had been acknowledged"

@@ -87,11 +87,7 @@ pub(crate) fn remove_temporaries(folder: &Folder) -> io::Result<()> {
         let item = item?;
         let name = item.file_name();
         let Some(name) = name.to_str() else { continue };
-        if name
-            .strip_suffix(TEMPORARY_SUFFIX)
-            .and_then(position_of)
-            .is_some()
-        {
+        if name.strip_suffix(TEMPORARY_SUFFIX).and_then(position_of).is_some() {
             fs::remove_file(item.path())?;
         }
     }
@@ -151,10 +147,7 @@ fn decode(mut bytes: Vec<u8>, position: Position) -> Result<Loaded, String> {
     if fields[8..16] != position.to_le_bytes() {
         return Err("it is the snapshot of another position".to_owned());
     }
-    Ok(Loaded {
-        link: Link { position, hash },
-        state,
-    })
+    Ok(Loaded { link: Link { position, hash }, state })
 }
 
 #[cfg(test)]
@@ -163,9 +156,7 @@ mod tests {
 
     fn folder() -> (tempfile::TempDir, Folder) {
         let guard = tempfile::tempdir().unwrap();
-        let folder = Folder {
-            path: guard.path().to_owned(),
-        };
+        let folder = Folder { path: guard.path().to_owned() };
         (guard, folder)
     }
 
@@ -175,20 +166,14 @@ mod tests {
         let link = Link::GENESIS.next(b"payload");
         save(&folder, link, b"the state").unwrap();
         let loaded = load(&folder, 1).unwrap().unwrap();
-        assert_eq!(
-            (loaded.link, loaded.state.as_slice()),
-            (link, &b"the state"[..])
-        );
+        assert_eq!((loaded.link, loaded.state.as_slice()), (link, &b"the state"[..]));
 
         let sound = fs::read(path_of(&folder, 1)).unwrap();
         for offset in 0..sound.len() {
             let mut bytes = sound.clone();
             bytes[offset] ^= 0x10;
             assert!(decode(bytes, 1).is_err(), "flip at {offset}");
-            assert!(
-                decode(sound[..offset].to_vec(), 1).is_err(),
-                "cut at {offset}"
-            );
+            assert!(decode(sound[..offset].to_vec(), 1).is_err(), "cut at {offset}");
         }
         assert!(decode(sound, 2).is_err(), "under another name");
     }
@@ -197,15 +182,7 @@ mod tests {
     fn only_finished_snapshots_are_listed_and_leftovers_removed() {
         let (_guard, folder) = folder();
         for position in [7, 300] {
-            save(
-                &folder,
-                Link {
-                    position,
-                    hash: ChainHash::GENESIS,
-                },
-                b"",
-            )
-            .unwrap();
+            save(&folder, Link { position, hash: ChainHash::GENESIS }, b"").unwrap();
         }
         let leftover = folder.path.join(format!("snapshot-{:020}.tmp", 9));
         fs::write(&leftover, b"half").unwrap();

@@ -73,10 +73,7 @@ impl SqliteJournal {
             checked => checked?,
         };
         let head_file = HeadFile::open(&folder.head()).map_err(io_error)?;
-        head_file
-            .write(tail)
-            .and_then(|()| head_file.sync())
-            .map_err(io_error)?;
+        head_file.write(tail).and_then(|()| head_file.sync()).map_err(io_error)?;
         folder.sync().map_err(io_error)?;
         Ok(SqliteJournal {
             db,
@@ -102,11 +99,7 @@ impl SqliteJournal {
     }
 
     fn view(&self) -> View<'_> {
-        View {
-            db: &self.db,
-            folder: &self.folder,
-            last: self.tail.position,
-        }
+        View { db: &self.db, folder: &self.folder, last: self.tail.position }
     }
 
     fn refuse_if_failed(&self) -> Result<(), AppendError> {
@@ -143,10 +136,7 @@ impl SqliteJournal {
             return AppendError::NoSpace { place };
         }
         self.failure = Some(error.to_string());
-        AppendError::Failed {
-            place,
-            source: error.into(),
-        }
+        AppendError::Failed { place, source: error.into() }
     }
 
     fn plan_prune(&self, tail_count: u64) -> Result<prune::Plan, ReadError> {
@@ -177,11 +167,7 @@ impl Journal for SqliteJournal {
         }
         self.tail = self.commit(batch).map_err(|error| self.fail(error))?;
         // The batch is durable whether or not this witness of it can be written.
-        self.head_failure = self
-            .head_file
-            .write(self.tail)
-            .err()
-            .map(|error| error.to_string());
+        self.head_failure = self.head_file.write(self.tail).err().map(|error| error.to_string());
         Ok(self.tail.position)
     }
 
@@ -196,16 +182,11 @@ impl Journal for SqliteJournal {
         let base = view.base().map_err(read_error)?.position;
         if position < base || position > view.last {
             let (first, last) = (base + 1, view.last);
-            return Err(AppendError::NoSuchPosition {
-                position,
-                first,
-                last,
-            });
+            return Err(AppendError::NoSuchPosition { position, first, last });
         }
         let link = view.link_at(position).map_err(read_error)?;
         snapshot::save(&self.folder, link, state)?;
-        self.remove_old_snapshots()
-            .map_err(|error| AppendError::read(&self.folder.path, error))
+        self.remove_old_snapshots().map_err(|error| AppendError::read(&self.folder.path, error))
     }
 
     fn load_snapshot(&self) -> Result<Option<Snapshot>, ReadError> {
@@ -219,9 +200,7 @@ impl Journal for SqliteJournal {
     fn verify(&self) -> Result<Verification, ReadError> {
         let mut report = self.view().verify(Head::Sound(self.tail))?;
         report.warnings.extend(self.head_warning.clone());
-        report
-            .warnings
-            .extend(self.head_failure.clone().map(Warning::HeadNotWritten));
+        report.warnings.extend(self.head_failure.clone().map(Warning::HeadNotWritten));
         Ok(report)
     }
 
@@ -253,28 +232,17 @@ fn check_end(db: &Connection, folder: &Folder, head: Head) -> Result<Link, OpenE
         });
     }
     if let Head::Sound(link) = head {
-        View {
-            db,
-            folder,
-            last: tail.position,
-        }
-        .check_witness(link)
-        .map_err(read_error)?;
+        View { db, folder, last: tail.position }.check_witness(link).map_err(read_error)?;
     }
     Ok(tail)
 }
 
 fn check_sizes(batch: &[Vec<u8>]) -> Result<(), AppendError> {
-    match batch
-        .iter()
-        .map(Vec::len)
-        .find(|size| *size > PAYLOAD_SIZE_BYTES_MAX)
-    {
+    match batch.iter().map(Vec::len).find(|size| *size > PAYLOAD_SIZE_BYTES_MAX) {
         None => Ok(()),
-        Some(size_bytes) => Err(AppendError::TooLarge {
-            size_bytes,
-            size_bytes_max: PAYLOAD_SIZE_BYTES_MAX,
-        }),
+        Some(size_bytes) => {
+            Err(AppendError::TooLarge { size_bytes, size_bytes_max: PAYLOAD_SIZE_BYTES_MAX })
+        }
     }
 }
 
@@ -288,10 +256,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = SqliteJournal::open(folder.path(), &SqliteOptions::default()).unwrap();
         let value = |name| -> rusqlite::types::Value {
-            journal
-                .db
-                .pragma_query_value(None, name, |row| row.get(0))
-                .unwrap()
+            journal.db.pragma_query_value(None, name, |row| row.get(0)).unwrap()
         };
         const FULL: i64 = 2;
         assert_eq!(value("synchronous"), FULL.into());

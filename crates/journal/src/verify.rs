@@ -18,10 +18,7 @@ impl View<'_> {
     /// See [`Journal::verify`](crate::Journal::verify). `head` is the file as it was found, and
     /// must have been read before the view's moment.
     pub fn verify(&self, head: Head) -> Result<Verification, ReadError> {
-        let mut report = Verification {
-            last_position: self.last,
-            ..Verification::default()
-        };
+        let mut report = Verification { last_position: self.last, ..Verification::default() };
         self.verify_structure(&mut report);
         self.verify_entries(&mut report)?;
         self.verify_head(head, &mut report)?;
@@ -31,21 +28,13 @@ impl View<'_> {
     }
 
     fn verify_structure(&self, report: &mut Verification) {
-        let lines = self
-            .db
-            .prepare("PRAGMA integrity_check")
-            .and_then(|mut statement| {
-                statement
-                    .query_map([], |row| row.get::<_, String>(0))?
-                    .collect::<Result<Vec<_>, _>>()
-            });
+        let lines = self.db.prepare("PRAGMA integrity_check").and_then(|mut statement| {
+            statement.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()
+        });
         match lines {
-            Ok(lines) => report.problems.extend(
-                lines
-                    .into_iter()
-                    .filter(|line| line != "ok")
-                    .map(Problem::Structure),
-            ),
+            Ok(lines) => report
+                .problems
+                .extend(lines.into_iter().filter(|line| line != "ok").map(Problem::Structure)),
             Err(error) => report.problems.push(Problem::Structure(error.to_string())),
         }
     }
@@ -62,16 +51,8 @@ impl View<'_> {
             Ok(())
         });
         match checked {
-            Err(ReadError::Corrupt {
-                position,
-                found,
-                expected,
-            }) => {
-                report.problems.push(Problem::Corrupt {
-                    position,
-                    found,
-                    expected,
-                });
+            Err(ReadError::Corrupt { position, found, expected }) => {
+                report.problems.push(Problem::Corrupt { position, found, expected });
                 Ok(())
             }
             other => other,
@@ -88,16 +69,8 @@ impl View<'_> {
                 });
             }
             Head::Sound(link) => match self.check_witness(link) {
-                Err(ReadError::Corrupt {
-                    position,
-                    found,
-                    expected,
-                }) => {
-                    report.problems.push(Problem::Corrupt {
-                        position,
-                        found,
-                        expected,
-                    });
+                Err(ReadError::Corrupt { position, found, expected }) => {
+                    report.problems.push(Problem::Corrupt { position, found, expected });
                 }
                 other => other?,
             },
@@ -133,16 +106,12 @@ impl View<'_> {
                     });
                 }
                 Err(reason) => {
-                    report
-                        .warnings
-                        .push(Warning::SnapshotDamaged { position, reason });
+                    report.warnings.push(Warning::SnapshotDamaged { position, reason });
                 }
             }
         }
         if report.first_position > 1 && report.snapshots.is_empty() {
-            report.problems.push(Problem::NoSnapshot {
-                first: report.first_position,
-            });
+            report.problems.push(Problem::NoSnapshot { first: report.first_position });
         }
         Ok(())
     }
@@ -178,10 +147,7 @@ impl View<'_> {
         for position in self.snapshot_positions()? {
             match self.load_snapshot_at(position)? {
                 Ok(loaded) => {
-                    return Ok(Some(Snapshot {
-                        position,
-                        state: loaded.state,
-                    }));
+                    return Ok(Some(Snapshot { position, state: loaded.state }));
                 }
                 Err(reason) => damage.push(format!("{position}: {reason}")),
             }
@@ -215,11 +181,9 @@ impl View<'_> {
         }
         match self.check_witness(loaded.link) {
             Ok(()) => Ok(Ok(loaded)),
-            Err(ReadError::Corrupt {
-                found, expected, ..
-            }) => Ok(Err(format!(
-                "the journal has {found} there, it has {expected}"
-            ))),
+            Err(ReadError::Corrupt { found, expected, .. }) => {
+                Ok(Err(format!("the journal has {found} there, it has {expected}")))
+            }
             Err(error) => Err(error),
         }
     }
@@ -232,10 +196,7 @@ impl View<'_> {
     fn snapshot_stat(&self, position: Position) -> Result<SnapshotStat, ReadError> {
         let size_bytes = snapshot::size_bytes(self.folder, position)
             .map_err(|error| ReadError::io(&self.folder.path, error))?;
-        Ok(SnapshotStat {
-            position,
-            size_bytes,
-        })
+        Ok(SnapshotStat { position, size_bytes })
     }
 
     /// See [`Stat`].
@@ -257,9 +218,7 @@ impl View<'_> {
             },
             database_size_bytes: size(self.folder.database())?,
             wal_size_bytes: size(self.folder.wal())?,
-            snapshots: snapshots
-                .map(|at| self.snapshot_stat(at))
-                .collect::<Result<_, _>>()?,
+            snapshots: snapshots.map(|at| self.snapshot_stat(at)).collect::<Result<_, _>>()?,
         })
     }
 }

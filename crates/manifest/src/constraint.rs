@@ -54,11 +54,7 @@ pub struct LabelError {
 
 impl LabelError {
     fn new(found: impl Into<String>, expected: impl Into<String>) -> LabelError {
-        LabelError {
-            found: found.into(),
-            expected: expected.into(),
-            hint: None,
-        }
+        LabelError { found: found.into(), expected: expected.into(), hint: None }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> LabelError {
@@ -128,11 +124,7 @@ fn labels(reader: &mut Reader, node: &Node, draft: &mut Draft) {
     };
     if map.len() > LABELS_MAX {
         let found = format!("{} labels", map.len());
-        reader.report(Problem::new(
-            node.span,
-            found,
-            format!("at most {LABELS_MAX} labels"),
-        ));
+        reader.report(Problem::new(node.span, found, format!("at most {LABELS_MAX} labels")));
         return;
     }
     for (key, value) in map {
@@ -236,11 +228,7 @@ pub fn parse(text: &str) -> Result<Constraint, LabelError> {
     let rest = rest.trim_start();
     let (word, after) = first_word(rest);
     let (second, after_second) = first_word(after);
-    let values = |text: &str| {
-        text.split(',')
-            .map(|value| value.trim().to_owned())
-            .collect()
-    };
+    let values = |text: &str| text.split(',').map(|value| value.trim().to_owned()).collect();
     let (label, operator, values): (_, _, Vec<String>) =
         if let Some(value) = rest.strip_prefix("==") {
             (first, ConstraintOperator::In, vec![single(value)?])
@@ -258,17 +246,10 @@ pub fn parse(text: &str) -> Result<Constraint, LabelError> {
             return Err(no_condition(text, first, word, after));
         };
     check_key(label)?;
-    if !matches!(
-        operator,
-        ConstraintOperator::Exists | ConstraintOperator::NotExists
-    ) {
+    if !matches!(operator, ConstraintOperator::Exists | ConstraintOperator::NotExists) {
         check_values(&values)?;
     }
-    Ok(Constraint {
-        label: label.to_owned(),
-        operator,
-        values,
-    })
+    Ok(Constraint { label: label.to_owned(), operator, values })
 }
 
 fn first_word(text: &str) -> (&str, &str) {
@@ -287,9 +268,7 @@ fn single(value: &str) -> Result<String, LabelError> {
 }
 
 fn no_condition(text: &str, label: &str, word: &str, after: &str) -> LabelError {
-    let symbols = word
-        .find(|c: char| c.is_alphanumeric())
-        .unwrap_or(word.len());
+    let symbols = word.find(|c: char| c.is_alphanumeric()).unwrap_or(word.len());
     let (symbols, value) = word.split_at(symbols);
     let operator = if symbols.is_empty() { word } else { symbols };
     let value = if value.is_empty() { after } else { value };
@@ -307,10 +286,7 @@ fn no_condition(text: &str, label: &str, word: &str, after: &str) -> LabelError 
             error.hint(format!("write `{label} == {value}`"))
         }
         "<>" | "ne" if !value.is_empty() => error.hint(format!("write `{label} != {value}`")),
-        _ => LabelError {
-            hint: nearest(operator, &["in", "not in", "has"]),
-            ..error
-        },
+        _ => LabelError { hint: nearest(operator, &["in", "not in", "has"]), ..error },
     }
 }
 
@@ -346,18 +322,9 @@ mod tests {
         check("zone = eu", Some("write `zone == eu`"));
         check("zone=eu", Some("write `zone == eu`"));
         check("zone <> eu", Some("write `zone != eu`"));
-        check(
-            "zone == eu, us",
-            Some("compare with several by `in` or `not in`"),
-        );
-        check(
-            "zone ==",
-            Some("`has` asks whether a label is there at all"),
-        );
-        check(
-            "zone in",
-            Some("`has` asks whether a label is there at all"),
-        );
+        check("zone == eu, us", Some("compare with several by `in` or `not in`"));
+        check("zone ==", Some("`has` asks whether a label is there at all"));
+        check("zone in", Some("`has` asks whether a label is there at all"));
         check("memory > 4", None);
         check("not == eu", None);
         check("has", None);

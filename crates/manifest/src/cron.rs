@@ -79,21 +79,11 @@ pub(crate) fn schedule(reader: &mut Reader, node: &Node) -> Option<Schedule> {
         (Some(cron), None) => cron,
         (None, Some((_, span))) if draft.time_zone.is_some() => {
             let found = "`every` with a time zone";
-            return wrong(
-                reader,
-                span,
-                found,
-                "`cron` with a time zone, or `every` alone",
-            );
+            return wrong(reader, span, found, "`cron` with a time zone, or `every` alone");
         }
         (None, Some(every)) => every,
         (None, None) => {
-            return wrong(
-                reader,
-                node.span,
-                "a schedule without times",
-                "`cron` or `every`",
-            );
+            return wrong(reader, node.span, "a schedule without times", "`cron` or `every`");
         }
         (Some(_), Some((_, span))) => {
             let found = "`cron` and `every` are both given";
@@ -148,10 +138,7 @@ fn every(reader: &mut Reader, node: &Node) -> Option<String> {
         (_, _, Some(hours)) => format!("0 */{hours} * * *"),
         _ if ms == DAY => "0 0 * * *".to_owned(),
         _ => {
-            let found = format!(
-                "{} does not divide a minute, an hour or a day",
-                quoted(text)
-            );
+            let found = format!("{} does not divide a minute, an hour or a day", quoted(text));
             let problem = Problem::new(node.span, found, expected);
             reader.report(problem.hint("write the times that you mean as `cron`"));
             return None;

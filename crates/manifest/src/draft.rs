@@ -120,19 +120,15 @@ impl Draft {
                     attempts_max,
                     timeout: self.timeout,
                 }),
-                KindWord::Session => Kind::Session(SessionSettings {
-                    duration_max: self.duration,
-                }),
+                KindWord::Session => Kind::Session(SessionSettings { duration_max: self.duration }),
             },
             process: {
-                let shares = self.cpu_shares.map(|(share, _)| Cpu {
-                    reserved: share,
-                    max: Some(share),
-                });
-                let cpu = self.cpu.or(shares).unwrap_or(Cpu {
-                    reserved: CPU_RESERVED_DEFAULT,
-                    max: None,
-                });
+                let shares =
+                    self.cpu_shares.map(|(share, _)| Cpu { reserved: share, max: Some(share) });
+                let cpu = self
+                    .cpu
+                    .or(shares)
+                    .unwrap_or(Cpu { reserved: CPU_RESERVED_DEFAULT, max: None });
                 Process {
                     run,
                     env: self.env,
@@ -209,9 +205,7 @@ impl Draft {
 /// What to say when the files of a workload are too large together. Their paths count: files
 /// without content take room too.
 pub(crate) fn files_too_large(files: &[File]) -> Option<(String, String)> {
-    let bytes = files
-        .iter()
-        .map(|file| file.path.len() + file.content.len());
+    let bytes = files.iter().map(|file| file.path.len() + file.content.len());
     let bytes: usize = bytes.sum();
     (bytes > FILES_BYTES_MAX).then(|| {
         (

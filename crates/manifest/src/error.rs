@@ -151,11 +151,7 @@ fn window(line: &str, before: usize, width: usize) -> (String, usize, usize) {
     let left = if skipped > 0 { "…" } else { "" };
     let before = before - skipped;
     let width = width.min(SHOWN_MAX.saturating_sub(before)).max(1);
-    (
-        format!("{left}{}", shown.trim_end()),
-        before + left.chars().count(),
-        width,
-    )
+    (format!("{left}{}", shown.trim_end()), before + left.chars().count(), width)
 }
 
 /// Adds `text` in lines of at most [`COLUMNS_MAX`] columns, broken between words.
@@ -275,10 +271,6 @@ mod tests {
         let mut shown = String::new();
         wrap(&mut shown, "  expected: ", "    ", &"word ".repeat(40));
         assert!(shown.lines().count() > 2);
-        assert!(
-            shown
-                .lines()
-                .all(|line| line.chars().count() <= COLUMNS_MAX)
-        );
+        assert!(shown.lines().all(|line| line.chars().count() <= COLUMNS_MAX));
     }
 }

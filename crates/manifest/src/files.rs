@@ -94,11 +94,7 @@ fn files(reader: &mut Reader, node: &Node, draft: &mut Draft) {
             if paths.contains(parent) {
                 reader.within(&key.text, |reader| {
                     let found = format!("{} is a file and a folder", quoted(parent));
-                    reader.report(Problem::new(
-                        key.span,
-                        found,
-                        "paths that can stand together",
-                    ));
+                    reader.report(Problem::new(key.span, found, "paths that can stand together"));
                 });
                 break;
             }
@@ -157,11 +153,7 @@ fn content(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
 
 fn content_base64(reader: &mut Reader, node: &Node) -> Option<Vec<u8>> {
     let Value::Text(text) = &node.value else {
-        reader.report(Problem::new(
-            node.span,
-            node.value.describe_kind(),
-            "text in base 64",
-        ));
+        reader.report(Problem::new(node.span, node.value.describe_kind(), "text in base 64"));
         return None;
     };
     let packed: String = text.split_ascii_whitespace().collect();

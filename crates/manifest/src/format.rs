@@ -31,9 +31,7 @@ impl Format {
             Some("yaml" | "yml") => Ok(Format::Yaml),
             Some("toml") => Ok(Format::Toml),
             Some("json") => Ok(Format::Json),
-            _ => Err(FormatError {
-                file_name: path.display().to_string(),
-            }),
+            _ => Err(FormatError { file_name: path.display().to_string() }),
         }
     }
 

@@ -123,10 +123,7 @@ impl<'t> Reader<'t> {
             let _ = self.take(b'+') || self.take(b'-');
             self.digits()?;
         }
-        if matches!(
-            self.peek(),
-            Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.')
-        ) {
+        if matches!(self.peek(), Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.')) {
             let problem = self.unexpected("the end of the number");
             return Err(problem.hint("text such as \"512M\" or \"0644\" needs double quotes"));
         }
@@ -169,9 +166,7 @@ impl<'t> Reader<'t> {
         let mut string = String::new();
         loop {
             let rest = &self.text[self.at..];
-            let plain = rest
-                .find(|c: char| c == '"' || c == '\\' || c < ' ')
-                .unwrap_or(rest.len());
+            let plain = rest.find(|c: char| c == '"' || c == '\\' || c < ' ').unwrap_or(rest.len());
             self.budget.take_many(opening, 0, 0, plain)?;
             string.push_str(&rest[..plain]);
             self.at += plain;
@@ -235,8 +230,7 @@ impl<'t> Reader<'t> {
             return None;
         }
         self.at += 2;
-        self.hexadecimal()
-            .filter(|low| (0xdc00..0xe000).contains(low))
+        self.hexadecimal().filter(|low| (0xdc00..0xe000).contains(low))
     }
 
     fn hexadecimal(&mut self) -> Option<u32> {

@@ -19,13 +19,7 @@ pub(crate) fn tables(kind: KindWord) -> [&'static [Field<Draft>]; 5] {
         KindWord::Job => JOB_FIELDS,
         KindWord::Session => SESSION_FIELDS,
     };
-    [
-        process::FIELDS,
-        own,
-        lifecycle::FIELDS,
-        files::FIELDS,
-        constraint::FIELDS,
-    ]
+    [process::FIELDS, own, lifecycle::FIELDS, files::FIELDS, constraint::FIELDS]
 }
 
 /// What to do about a name that is no field of `kind`.
@@ -33,14 +27,8 @@ pub(crate) fn mend(kind: KindWord, name: &str) -> Option<String> {
     if name == "<<" {
         return Some("YAML 1.2 does not merge maps; repeat the fields".to_owned());
     }
-    let owners = [
-        ("services", SERVICE_FIELDS),
-        ("jobs", JOB_FIELDS),
-        ("sessions", SESSION_FIELDS),
-    ];
-    let owner = owners
-        .iter()
-        .find(|(_, fields)| fields.iter().any(|field| field.name == name))?;
+    let owners = [("services", SERVICE_FIELDS), ("jobs", JOB_FIELDS), ("sessions", SESSION_FIELDS)];
+    let owner = owners.iter().find(|(_, fields)| fields.iter().any(|field| field.name == name))?;
     Some(format!("only {} have it, not a {}", owner.0, kind.word()))
 }
 

@@ -93,10 +93,7 @@ impl Manifest {
             let order = kind(a).cmp(&kind(b));
             order.then_with(|| a.name.cmp(&b.name))
         });
-        let mut manifest = Manifest {
-            workloads: Vec::new(),
-            sources: Vec::new(),
-        };
+        let mut manifest = Manifest { workloads: Vec::new(), sources: Vec::new() };
         let lines = Lines::of(text);
         for (workload, sources) in top.workloads {
             let sources = sources.into_iter();

@@ -50,27 +50,19 @@ fn nearest_name<'n>(name: &str, names: &[&'n str]) -> Option<&'n str> {
     }
     let name = folded(name);
     let synonym = SYNONYMS.iter().find(|(foreign, _)| *foreign == name);
-    if let Some(found) = names
-        .iter()
-        .find(|own| synonym.is_some_and(|(_, ours)| ours == *own))
-    {
+    if let Some(found) = names.iter().find(|own| synonym.is_some_and(|(_, ours)| ours == *own)) {
         return Some(found);
     }
     let distance = |own: &str| strsim::damerau_levenshtein(&name, &folded(own));
-    let (found, distance) = names
-        .iter()
-        .map(|own| (*own, distance(own)))
-        .min_by_key(|(_, distance)| *distance)?;
+    let (found, distance) =
+        names.iter().map(|own| (*own, distance(own))).min_by_key(|(_, distance)| *distance)?;
     let distance_max = (name.chars().count().max(found.len()) / 3).max(1);
     (distance <= distance_max && distance < name.chars().count().max(2)).then_some(found)
 }
 
 /// Without what spellings differ in: case, hyphens and underscores.
 fn folded(name: &str) -> String {
-    name.chars()
-        .filter(|c| !matches!(c, '-' | '_'))
-        .flat_map(char::to_lowercase)
-        .collect()
+    name.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect()
 }
 
 #[cfg(test)]
@@ -79,14 +71,7 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_found_and_a_far_one_is_not() {
-        const NAMES: &[&str] = &[
-            "run",
-            "env",
-            "memory",
-            "working_directory",
-            "cpu",
-            "cpuShares",
-        ];
+        const NAMES: &[&str] = &["run", "env", "memory", "working_directory", "cpu", "cpuShares"];
         let check = |name, expected| assert_eq!(nearest_name(name, NAMES), expected, "{name}");
         check("memmory", Some("memory"));
         check("memroy", Some("memory"));

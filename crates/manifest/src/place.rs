@@ -18,10 +18,7 @@ impl Span {
 
 impl From<Range<usize>> for Span {
     fn from(range: Range<usize>) -> Span {
-        Span {
-            start: range.start,
-            end: range.end.max(range.start),
-        }
+        Span { start: range.start, end: range.end.max(range.start) }
     }
 }
 
@@ -97,11 +94,7 @@ mod tests {
     fn a_place_counts_characters_and_every_kind_of_line_end() {
         let check = |text: &str, span: Range<usize>, expected: (usize, usize, usize)| {
             let place = Lines::of(text).place(span.into());
-            assert_eq!(
-                (place.line, place.column, place.width),
-                expected,
-                "{text:?}"
-            );
+            assert_eq!((place.line, place.column, place.width), expected, "{text:?}");
         };
         check("", 0..0, (1, 1, 1));
         check("", 9..12, (1, 1, 1));

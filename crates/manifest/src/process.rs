@@ -128,11 +128,7 @@ fn run(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
         _ => return reader.wrong(node, EXPECTED),
     };
     if words.is_empty() {
-        reader.report(Problem::new(
-            node.span,
-            "found an empty list",
-            "a program to run",
-        ));
+        reader.report(Problem::new(node.span, "found an empty list", "a program to run"));
         return None;
     }
     if words.len() > RUN_WORDS_MAX {
@@ -147,11 +143,7 @@ fn run(reader: &mut Reader, node: &Node) -> Option<Vec<String>> {
             let text = scalar(reader, word, "a word of text")?;
             no_nul(reader, word, &text)?;
             if index == 0 && text.is_empty() {
-                reader.report(Problem::new(
-                    word.span,
-                    "found empty text",
-                    "a program to run",
-                ));
+                reader.report(Problem::new(word.span, "found empty text", "a program to run"));
             }
             Some(text)
         });
@@ -314,11 +306,7 @@ fn ports(reader: &mut Reader, node: &Node, draft: &mut Draft) {
     };
     if items.len() > PORTS_MAX {
         let found = format!("{} ports", items.len());
-        reader.report(Problem::new(
-            node.span,
-            found,
-            format!("at most {PORTS_MAX} ports"),
-        ));
+        reader.report(Problem::new(node.span, found, format!("at most {PORTS_MAX} ports")));
         return;
     }
     let mut names = BTreeSet::new();
@@ -346,11 +334,7 @@ fn port(reader: &mut Reader, node: &Node, is_only_one: bool) -> Option<Port> {
         Value::Map(_) => {
             let is_right = reader.fields(node, &[PORT_FIELDS], |_| None, &mut draft);
             if draft.port.is_none() && is_right {
-                reader.report(Problem::new(
-                    node.span,
-                    "no `port`",
-                    "`port`, and maybe `name`",
-                ));
+                reader.report(Problem::new(node.span, "no `port`", "`port`, and maybe `name`"));
             }
         }
         _ => draft.port = port_number(reader, node),
@@ -437,11 +421,7 @@ pub(crate) fn scalar(reader: &mut Reader, node: &Node, expected: &str) -> Option
 /// Refuses what the kernel cannot pass on, because it ends text at a NUL (`execve(2)`).
 fn no_nul(reader: &mut Reader, node: &Node, text: &str) -> Option<()> {
     if text.contains('\0') {
-        reader.report(Problem::new(
-            node.span,
-            "a NUL character in text",
-            "text without a NUL",
-        ));
+        reader.report(Problem::new(node.span, "a NUL character in text", "text without a NUL"));
         return None;
     }
     Some(())

@@ -16,10 +16,7 @@ pub struct AmountError {
 
 impl AmountError {
     fn new(found: impl Into<String>) -> AmountError {
-        AmountError {
-            found: found.into(),
-            hint: None,
-        }
+        AmountError { found: found.into(), hint: None }
     }
 
     fn hint(mut self, hint: impl Into<String>) -> AmountError {
@@ -61,12 +58,10 @@ pub fn cores(text: &str) -> Result<CpuMillis, AmountError> {
         "" => {}
         "m" => {
             let error = AmountError::new(format!("{} is in thousandths", quoted(text)));
-            return Err(
-                match number.times(1).map(|millis| millis.min(1 << 30) as u32) {
-                    Some(millis) => error.hint(format!("write {}", CpuMillis(millis))),
-                    None => error,
-                },
-            );
+            return Err(match number.times(1).map(|millis| millis.min(1 << 30) as u32) {
+                Some(millis) => error.hint(format!("write {}", CpuMillis(millis))),
+                None => error,
+            });
         }
         _ => {
             let found = format!("{} has a unit", quoted(text));
@@ -74,10 +69,7 @@ pub fn cores(text: &str) -> Result<CpuMillis, AmountError> {
         }
     }
     if number.scaled(1000).is_some_and(|(_, rest)| rest != 0) {
-        let found = format!(
-            "{} has more than three digits after the point",
-            quoted(text)
-        );
+        let found = format!("{} has more than three digits after the point", quoted(text));
         return Err(AmountError::new(found).hint("round it to thousandths of a core"));
     }
     match number.times(1000) {
@@ -97,9 +89,7 @@ pub fn duration(text: &str) -> Result<DurationMs, AmountError> {
     loop {
         let (number, after) = Decimal::take(rest).ok_or_else(|| no_number(text))?;
         let after = after.trim_start();
-        let unit_length = after
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(after.len());
+        let unit_length = after.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(after.len());
         let (unit, after) = after.split_at(unit_length);
         let unit_ms = match unit {
             "ms" => 1,
@@ -109,9 +99,7 @@ pub fn duration(text: &str) -> Result<DurationMs, AmountError> {
             "d" => 86_400_000,
             "" => {
                 let error = AmountError::new(format!("{} has no unit", quoted(text)));
-                let is_number = text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_digit() || byte == b'.');
+                let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
                 let hint = format!("write {text}s if seconds are meant");
                 return Err(if is_number { error.hint(hint) } else { error });
             }
@@ -148,12 +136,7 @@ pub(crate) fn whole_bytes(bytes: Bytes) -> String {
 
 /// Writes a time so that [`duration`] reads exactly the same back.
 pub(crate) fn whole_duration(duration: DurationMs) -> String {
-    let units = [
-        (86_400_000, "d"),
-        (3_600_000, "h"),
-        (60_000, "m"),
-        (1000, "s"),
-    ];
+    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
     let whole = |(ms, _): &&(u64, &str)| duration.0 != 0 && duration.0.is_multiple_of(*ms);
     match units.iter().find(whole) {
         Some((ms, unit)) => format!("{}{unit}", duration.0 / ms),
@@ -212,11 +195,7 @@ impl Decimal {
             false => format!("0{whole}{fraction}").parse().ok()?,
         };
         let divisor = 10u128.pow(fraction.len() as u32);
-        let decimal = Decimal {
-            digits,
-            divisor,
-            is_huge,
-        };
+        let decimal = Decimal { digits, divisor, is_huge };
         Some((decimal, rest))
     }
 
@@ -274,34 +253,13 @@ mod tests {
 
     #[test]
     fn what_is_no_amount_is_refused() {
-        for text in [
-            "",
-            "M",
-            "-1M",
-            "1.G",
-            ".5G",
-            "1X",
-            "1e3",
-            "99999999999999999999999999M",
-        ] {
+        for text in ["", "M", "-1M", "1.G", ".5G", "1X", "1e3", "99999999999999999999999999M"] {
             assert!(bytes(text).is_err(), "{text}");
         }
-        for text in [
-            "", "0", "0.0", "-1", "0.0001", "1e3", "500m", "50%", "10001", "1 core",
-        ] {
+        for text in ["", "0", "0.0", "-1", "0.0001", "1e3", "500m", "50%", "10001", "1 core"] {
             assert!(cores(text).is_err(), "{text}");
         }
-        for text in [
-            "",
-            "10",
-            "10S",
-            "s",
-            "-1s",
-            "10 minutes",
-            "1h30",
-            "4000d",
-            "1s;",
-        ] {
+        for text in ["", "10", "10S", "s", "-1s", "10 minutes", "1h30", "4000d", "1s;"] {
             assert!(duration(text).is_err(), "{text}");
         }
     }

@@ -100,11 +100,7 @@ impl Reader {
         draft: &mut D,
     ) -> bool {
         let count = self.problem_count();
-        let names: Vec<&str> = tables
-            .iter()
-            .flat_map(|t| t.iter())
-            .map(|f| f.name)
-            .collect();
+        let names: Vec<&str> = tables.iter().flat_map(|t| t.iter()).map(|f| f.name).collect();
         let expected = || match names.len() {
             1..=4 => format!("a map with {}", list(&names)),
             _ => "a map of fields".to_owned(),

@@ -43,11 +43,7 @@ impl FileSource {
     }
 
     fn error(&self, found: String, expected: String) -> ManifestError {
-        ManifestError {
-            found: printable(&found),
-            expected,
-            ..self.place.clone()
-        }
+        ManifestError { found: printable(&found), expected, ..self.place.clone() }
     }
 }
 

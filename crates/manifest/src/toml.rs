@@ -48,10 +48,7 @@ fn map(
     for (key, value) in entries {
         let span = Span::from(key.span());
         budget.take(span, depth, key.get_ref().len())?;
-        let key = Key {
-            text: key.into_inner().into_owned(),
-            span,
-        };
+        let key = Key { text: key.into_inner().into_owned(), span };
         let value = node(value, depth + 1, budget, problems)?;
         map.insert(key, value, problems);
     }

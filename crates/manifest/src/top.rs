@@ -97,17 +97,12 @@ fn section(reader: &mut Reader, node: &Node, top: &mut Top, kind: KindWord) {
                 return;
             };
             if let Some(other) = top.names.insert(name.clone(), kind) {
-                let found = format!(
-                    "{} is the name of a {} too",
-                    quoted(&key.text),
-                    other.word()
-                );
+                let found = format!("{} is the name of a {} too", quoted(&key.text), other.word());
                 let expected = "names that differ over services, jobs and sessions";
                 reader.report(Problem::new(key.span, found, expected));
             }
             if let Value::Map(_) = value.value {
-                top.workloads
-                    .extend(draft.finish(kind, name, key.span, reader));
+                top.workloads.extend(draft.finish(kind, name, key.span, reader));
             }
         });
     }

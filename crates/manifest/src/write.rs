@@ -34,14 +34,8 @@ impl Manifest {
             let fields = workload_fields(workload, sources);
             section.insert(workload.name.to_string(), Value::Object(fields));
         }
-        let sections = [
-            ("services", services),
-            ("jobs", jobs),
-            ("sessions", sessions),
-        ];
-        let sections = sections
-            .into_iter()
-            .filter(|(_, section)| !section.is_empty());
+        let sections = [("services", services), ("jobs", jobs), ("sessions", sessions)];
+        let sections = sections.into_iter().filter(|(_, section)| !section.is_empty());
         let sections = sections.map(|(name, section)| (name.to_owned(), Value::Object(section)));
         Value::Object(sections.collect()).to_string()
     }

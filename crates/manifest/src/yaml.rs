@@ -83,11 +83,7 @@ impl Builder {
             )
             .hint("remove the `---`, or make two manifests")),
             Event::Scalar(text, style, anchor, tag) => {
-                let size = Size {
-                    nodes: 1,
-                    text_bytes: text.len(),
-                    height: 0,
-                };
+                let size = Size { nodes: 1, text_bytes: text.len(), height: 0 };
                 self.budget.take(span, self.open.len(), text.len())?;
                 let value = self.scalar(&text, style, tag.as_deref(), span);
                 self.finished(Node { value, span }, anchor, size)
@@ -104,12 +100,10 @@ impl Builder {
             Event::UnresolvedAlias(name) => {
                 let found = format!("no anchor is called {}", quoted(&name));
                 let name: String = name.chars().take(20).collect();
-                Err(
-                    Problem::new(span, found, "the name of an anchor above").hint(format!(
-                        "mark the value that is meant with `&{name}`, or put quotes round text \
+                Err(Problem::new(span, found, "the name of an anchor above").hint(format!(
+                    "mark the value that is meant with `&{name}`, or put quotes round text \
                          that starts with `*`"
-                    )),
-                )
+                )))
             }
             _ => Ok(()),
         }
@@ -130,11 +124,7 @@ impl Builder {
             collection,
             span,
             anchor,
-            size: Size {
-                nodes: 1,
-                text_bytes: 0,
-                height: 0,
-            },
+            size: Size { nodes: 1, text_bytes: 0, height: 0 },
         });
         Ok(())
     }
@@ -147,10 +137,7 @@ impl Builder {
             Collection::List(list) => Value::List(list),
             Collection::Map(map, _) => Value::Map(map.finish()),
         };
-        let span = Span {
-            start: open.span.start,
-            end: end.end.max(open.span.start),
-        };
+        let span = Span { start: open.span.start, end: end.end.max(open.span.start) };
         self.finished(Node { value, span }, open.anchor, open.size)
     }
 
@@ -159,8 +146,7 @@ impl Builder {
         if anchor != 0 {
             // The copy that aliases repeat takes its room too: anchors can lie in each other.
             let depth = self.open.len();
-            self.budget
-                .take_many(node.span, depth, size.nodes, size.text_bytes)?;
+            self.budget.take_many(node.span, depth, size.nodes, size.text_bytes)?;
             let node = node.clone();
             self.anchors.insert(anchor, Anchor { node, size });
         }
@@ -188,8 +174,7 @@ impl Builder {
         };
         let size = *size;
         let depth = self.open.len() + size.height;
-        self.budget
-            .take_many(span, depth, size.nodes, size.text_bytes)?;
+        self.budget.take_many(span, depth, size.nodes, size.text_bytes)?;
         let value = node.value.clone();
         self.finished(Node { value, span }, 0, size)
     }
@@ -212,23 +197,15 @@ impl Builder {
     }
 
     fn refuse_tag(&mut self, span: Span) {
-        let problem = Problem::new(
-            span,
-            "a tag that means nothing here",
-            "a value without a tag",
-        );
-        self.problems
-            .push(problem.hint("remove the word that starts with `!`"));
+        let problem = Problem::new(span, "a tag that means nothing here", "a value without a tag");
+        self.problems.push(problem.hint("remove the word that starts with `!`"));
     }
 }
 
 /// Makes a key of a value.
 fn key_of(node: Node) -> Result<Key, Problem> {
     match node.scalar_text() {
-        Some(text) => Ok(Key {
-            text,
-            span: node.span,
-        }),
+        Some(text) => Ok(Key { text, span: node.span }),
         None => {
             let found = format!("{} where a name stands", node.value.describe_kind());
             Err(Problem::new(node.span, found, "a name before the colon"))
@@ -260,10 +237,9 @@ fn is_number(text: &str) -> bool {
         return true;
     }
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
-        Some((mantissa, exponent)) => (
-            mantissa,
-            exponent.strip_prefix(['-', '+']).unwrap_or(exponent),
-        ),
+        Some((mantissa, exponent)) => {
+            (mantissa, exponent.strip_prefix(['-', '+']).unwrap_or(exponent))
+        }
         None => (unsigned, "0"),
     };
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

@@ -29,9 +29,7 @@ fn example(name: &str) -> Manifest {
 
 fn workload<'m>(manifest: &'m Manifest, name: &str) -> &'m Workload {
     let mut workloads = manifest.workloads.iter();
-    workloads
-        .find(|workload| workload.name.as_str() == name)
-        .expect("the workload is there")
+    workloads.find(|workload| workload.name.as_str() == name).expect("the workload is there")
 }
 
 #[test]
@@ -59,10 +57,7 @@ fn the_tour_has_one_of_each_kind() {
         panic!("tick is a job");
     };
     let schedule = job.schedule.as_ref().expect("tick has a schedule");
-    assert_eq!(
-        (schedule.cron.as_str(), schedule.time_zone.as_str()),
-        ("* * * * *", "UTC")
-    );
+    assert_eq!((schedule.cron.as_str(), schedule.time_zone.as_str()), ("* * * * *", "UTC"));
     assert!(matches!(workload(&tour, "shell").kind, Kind::Session(_)));
 }
 
@@ -73,10 +68,7 @@ fn against(schema: &Value, value: &Value, place: &str, wrong: &mut Vec<String>) 
         for option in any {
             let mut against_option = Vec::new();
             against(option, value, place, &mut against_option);
-            if least
-                .as_ref()
-                .is_none_or(|least| against_option.len() < least.len())
-            {
+            if least.as_ref().is_none_or(|least| against_option.len() < least.len()) {
                 least = Some(against_option);
             }
         }
@@ -120,10 +112,7 @@ fn against(schema: &Value, value: &Value, place: &str, wrong: &mut Vec<String>) 
     }
     for (name, value) in fields {
         let place = format!("{place}.{name}");
-        match (
-            schema["properties"].get(name),
-            &schema["additionalProperties"],
-        ) {
+        match (schema["properties"].get(name), &schema["additionalProperties"]) {
             (Some(schema), _) => against(schema, value, &place, wrong),
             (None, Value::Bool(false)) => wrong.push(format!("{place}: unknown")),
             (None, schema) => against(schema, value, &place, wrong),
@@ -150,12 +139,7 @@ fn the_schema_takes_every_example_and_its_canonical_form() {
             _ => {}
         }
         for value in values {
-            assert_eq!(
-                against_manifest(&value),
-                Vec::<String>::new(),
-                "{}",
-                path.display()
-            );
+            assert_eq!(against_manifest(&value), Vec::<String>::new(), "{}", path.display());
         }
     }
 }
@@ -168,18 +152,9 @@ fn the_schema_refuses_what_the_reader_refuses() {
         assert_eq!(against_manifest(&value), [expected], "{text}");
     };
     check(r#"{"service":{}}"#, ".service: unknown");
-    check(
-        r#"{"services":{"a":{}}}"#,
-        ".services.a: \"run\" is missing",
-    );
-    check(
-        r#"{"services":{"a":{"run":"x","memmory":1}}}"#,
-        ".services.a.memmory: unknown",
-    );
-    check(
-        r#"{"jobs":{"a":{"run":"x","replicas":1}}}"#,
-        ".jobs.a.replicas: unknown",
-    );
+    check(r#"{"services":{"a":{}}}"#, ".services.a: \"run\" is missing");
+    check(r#"{"services":{"a":{"run":"x","memmory":1}}}"#, ".services.a.memmory: unknown");
+    check(r#"{"jobs":{"a":{"run":"x","replicas":1}}}"#, ".jobs.a.replicas: unknown");
     check(
         r#"{"services":{"a":{"run":"x","network":"all"}}}"#,
         ".services.a.network: none of the words",
@@ -224,9 +199,7 @@ fn every_field_of_the_schema_is_known_to_the_reader() {
             Ok(_) => Vec::new(),
             Err(errors) => errors.errors().to_vec(),
         };
-        let unknown = errors
-            .iter()
-            .find(|error| error.found.starts_with("unknown field"));
+        let unknown = errors.iter().find(|error| error.found.starts_with("unknown field"));
         assert_eq!(unknown, None, "{field}");
     }
 }
@@ -253,10 +226,8 @@ fn sources_are_put_into_their_workloads() {
     let manifest = manifest.expect("the sources can be read");
     assert!(manifest.sources.is_empty());
     let files = &manifest.workloads[0].process.files;
-    let files: Vec<_> = files
-        .iter()
-        .map(|file| (file.path.as_str(), file.mode, file.content.as_slice()))
-        .collect();
+    let files: Vec<_> =
+        files.iter().map(|file| (file.path.as_str(), file.mode, file.content.as_slice())).collect();
     assert_eq!(
         files,
         [

@@ -127,11 +127,7 @@ fn snippet() -> impl Strategy<Value = String> {
 
 /// A change of a text: where (of 65536), how much is cut out, and what is put in.
 fn edit() -> impl Strategy<Value = (u16, usize, String)> {
-    (
-        any::<u16>(),
-        prop_oneof![3 => Just(0), 1 => 0..40usize],
-        snippet(),
-    )
+    (any::<u16>(), prop_oneof![3 => Just(0), 1 => 0..40usize], snippet())
 }
 
 fn edited(text: &str, edits: &[(u16, usize, String)]) -> String {
@@ -177,14 +173,8 @@ fn label_value() -> impl Strategy<Value = String> {
 
 fn constraint() -> impl Strategy<Value = Constraint> {
     use ConstraintOperator::{Exists, In, NotExists, NotIn};
-    let compared = (
-        prop::sample::select(vec![In, NotIn]),
-        vec(label_value(), 1..4),
-    );
-    let present = (
-        prop::sample::select(vec![Exists, NotExists]),
-        Just(Vec::new()),
-    );
+    let compared = (prop::sample::select(vec![In, NotIn]), vec(label_value(), 1..4));
+    let present = (prop::sample::select(vec![Exists, NotExists]), Just(Vec::new()));
     (label(), prop_oneof![compared, present]).prop_map(|(label, (operator, values))| Constraint {
         label,
         operator,
@@ -199,11 +189,7 @@ fn files() -> impl Strategy<Value = Vec<File>> {
         for (path, (mode, content)) in files {
             let folder = |above: &str| path.starts_with(&format!("{above}/"));
             if !kept.iter().any(|file| folder(&file.path)) {
-                kept.push(File {
-                    path,
-                    mode,
-                    content,
-                });
+                kept.push(File { path, mode, content });
             }
         }
         kept
@@ -230,14 +216,7 @@ fn process() -> impl Strategy<Value = Process> {
     let network = prop::sample::select(vec![Network::None, Network::Host]);
     let env = btree_map("[^=\\x00]{1,9}", text(), 0..4);
     (
-        (
-            run,
-            env,
-            memory(),
-            cpu,
-            option::of((1..=MEMORY_MAX.0).prop_map(Bytes)),
-            1..=4_194_304u32,
-        ),
+        (run, env, memory(), cpu, option::of((1..=MEMORY_MAX.0).prop_map(Bytes)), 1..=4_194_304u32),
         (ports, option::of(path()), network, files(), any::<bool>()),
     )
         .prop_map(|((run, env, memory, cpu, disk_max, pids_max), rest)| {
@@ -260,10 +239,8 @@ fn process() -> impl Strategy<Value = Process> {
 }
 
 fn kind() -> impl Strategy<Value = Kind> {
-    let replicas = prop_oneof![
-        (0..=10_000u32).prop_map(Replicas::Count),
-        Just(Replicas::EveryNode)
-    ];
+    let replicas =
+        prop_oneof![(0..=10_000u32).prop_map(Replicas::Count), Just(Replicas::EveryNode)];
     let service = replicas.prop_map(|replicas| Kind::Service(ServiceSettings { replicas }));
     let crons = vec!["* * * * *", "*/10 30 2 * * 1-5", "0 0 29 2 *"];
     let zones = vec!["UTC", "Europe/Zurich"];
@@ -280,79 +257,56 @@ fn kind() -> impl Strategy<Value = Kind> {
         1..=10_000u32,
         option::of(time(DURATION_MAX)),
     )
-        .prop_map(
-            |(schedule, overlap, missed, start_deadline, attempts_max, timeout)| {
-                Kind::Job(JobSettings {
-                    schedule,
-                    overlap,
-                    missed,
-                    start_deadline,
-                    attempts_max,
-                    timeout,
-                })
-            },
-        );
+        .prop_map(|(schedule, overlap, missed, start_deadline, attempts_max, timeout)| {
+            Kind::Job(JobSettings {
+                schedule,
+                overlap,
+                missed,
+                start_deadline,
+                attempts_max,
+                timeout,
+            })
+        });
     let session = option::of(time(DURATION_MAX));
     let session = session.prop_map(|duration_max| Kind::Session(SessionSettings { duration_max }));
     prop_oneof![service, job, session]
 }
 
 fn restart() -> impl Strategy<Value = Restart> {
-    let policies = vec![
-        RestartPolicy::Never,
-        RestartPolicy::OnFailure,
-        RestartPolicy::Always,
-    ];
+    let policies = vec![RestartPolicy::Never, RestartPolicy::OnFailure, RestartPolicy::Always];
     let policy = prop::sample::select(policies);
-    (
-        policy,
-        time(DURATION_MAX),
-        time(DURATION_MAX),
-        time(DURATION_MAX),
-    )
-        .prop_map(|(policy, one, other, reset_after)| Restart {
+    (policy, time(DURATION_MAX), time(DURATION_MAX), time(DURATION_MAX)).prop_map(
+        |(policy, one, other, reset_after)| Restart {
             policy,
             delay: one.min(other),
             delay_max: one.max(other),
             reset_after,
-        })
+        },
+    )
 }
 
 fn workload() -> impl Strategy<Value = Workload> {
     let stop = (1..=64i32, time(STOP_GRACE_MAX));
-    let labels = btree_map(
-        label(),
-        prop_oneof![Just(String::new()), label_value()],
-        0..3,
-    );
-    (
-        name(),
-        kind(),
-        process(),
-        restart(),
-        stop,
-        vec(constraint(), 0..3),
-        labels,
+    let labels = btree_map(label(), prop_oneof![Just(String::new()), label_value()], 0..3);
+    (name(), kind(), process(), restart(), stop, vec(constraint(), 0..3), labels).prop_map(
+        |(name, kind, process, mut restart, (signal, grace), constraints, labels)| {
+            if let Kind::Job(job) = &kind {
+                restart.policy = match job.attempts_max {
+                    1 => RestartPolicy::Never,
+                    _ => RestartPolicy::OnFailure,
+                };
+            }
+            Workload {
+                name,
+                kind,
+                process,
+                restart,
+                stop: Stop { signal, grace },
+                constraints,
+                labels,
+            }
+        },
     )
-        .prop_map(
-            |(name, kind, process, mut restart, (signal, grace), constraints, labels)| {
-                if let Kind::Job(job) = &kind {
-                    restart.policy = match job.attempts_max {
-                        1 => RestartPolicy::Never,
-                        _ => RestartPolicy::OnFailure,
-                    };
-                }
-                Workload {
-                    name,
-                    kind,
-                    process,
-                    restart,
-                    stop: Stop { signal, grace },
-                    constraints,
-                    labels,
-                }
-            },
-        )
 }
 
 proptest! {

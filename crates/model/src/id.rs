@@ -153,9 +153,7 @@ pub struct IdParseError {
 impl FromStr for Id {
     type Err = IdParseError;
     fn from_str(text: &str) -> Result<Id, IdParseError> {
-        let error = || IdParseError {
-            text: text.chars().take(40).collect(),
-        };
+        let error = || IdParseError { text: text.chars().take(40).collect() };
         if text.len() != Id::LENGTH {
             return Err(error());
         }
@@ -198,9 +196,7 @@ impl<'b, C> Decode<'b, C> for Id {
         if bytes.len() != 10 {
             return Err(minicbor::decode::Error::message("an id has ten bytes"));
         }
-        Ok(Id(bytes
-            .iter()
-            .fold(0, |bits, byte| (bits << 8) | u128::from(*byte))))
+        Ok(Id(bytes.iter().fold(0, |bits, byte| (bits << 8) | u128::from(*byte))))
     }
 }
 

@@ -130,14 +130,8 @@ pub const JOIN_TOKEN_LIFE_DEFAULT: DurationMs = DurationMs::from_secs(3600);
 pub const NODES_MAX: usize = 10_000;
 
 const _: () = {
-    assert!(
-        HEARTBEAT.0 * 4 <= LEASE.0,
-        "four heartbeats must fit into a lease"
-    );
-    assert!(
-        RESEND.0 * 3 <= LEASE.0,
-        "an order must be sent thrice before its node is lost"
-    );
+    assert!(HEARTBEAT.0 * 4 <= LEASE.0, "four heartbeats must fit into a lease");
+    assert!(RESEND.0 * 3 <= LEASE.0, "an order must be sent thrice before its node is lost");
     assert!(MEMORY_MIN.0 <= MEMORY_DEFAULT.0 && MEMORY_DEFAULT.0 <= MEMORY_MAX.0);
     assert!(STOP_GRACE_DEFAULT.0 <= STOP_GRACE_MAX.0 && STOP_GRACE_MAX.0 <= DURATION_MAX.0);
     assert!(RESTART_DELAY_DEFAULT.0 <= RESTART_DELAY_MAX_DEFAULT.0);

@@ -108,12 +108,8 @@ impl Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const UNITS: [(u64, &str); 4] = [
-            (1 << 40, "T"),
-            (1 << 30, "G"),
-            (1 << 20, "M"),
-            (1 << 10, "K"),
-        ];
+        const UNITS: [(u64, &str); 4] =
+            [(1 << 40, "T"), (1 << 30, "G"), (1 << 20, "M"), (1 << 10, "K")];
         for (size, unit) in UNITS {
             if self.0 >= size {
                 let tenths = (u128::from(self.0) * 10 / u128::from(size)) as u64;

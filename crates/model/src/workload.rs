@@ -341,50 +341,16 @@ mod tests {
         let labels = BTreeMap::from([("zone".to_owned(), "eu".to_owned())]);
         let check = |label: &str, operator, values: &[&str], holds: bool, shown: &str| {
             let values = values.iter().map(|value| (*value).to_owned()).collect();
-            let constraint = Constraint {
-                label: label.to_owned(),
-                operator,
-                values,
-            };
+            let constraint = Constraint { label: label.to_owned(), operator, values };
             assert_eq!(constraint.holds(&labels), holds, "{constraint}");
             assert_eq!(constraint.to_string(), shown);
         };
         check("zone", ConstraintOperator::In, &["eu"], true, "zone == eu");
-        check(
-            "zone",
-            ConstraintOperator::In,
-            &["us", "eu"],
-            true,
-            "zone in us, eu",
-        );
-        check(
-            "zone",
-            ConstraintOperator::NotIn,
-            &["eu"],
-            false,
-            "zone != eu",
-        );
-        check(
-            "disk",
-            ConstraintOperator::In,
-            &["ssd"],
-            false,
-            "disk == ssd",
-        );
-        check(
-            "disk",
-            ConstraintOperator::NotIn,
-            &["ssd"],
-            true,
-            "disk != ssd",
-        );
+        check("zone", ConstraintOperator::In, &["us", "eu"], true, "zone in us, eu");
+        check("zone", ConstraintOperator::NotIn, &["eu"], false, "zone != eu");
+        check("disk", ConstraintOperator::In, &["ssd"], false, "disk == ssd");
+        check("disk", ConstraintOperator::NotIn, &["ssd"], true, "disk != ssd");
         check("zone", ConstraintOperator::Exists, &[], true, "has zone");
-        check(
-            "zone",
-            ConstraintOperator::NotExists,
-            &[],
-            false,
-            "not has zone",
-        );
+        check("zone", ConstraintOperator::NotExists, &[], false, "not has zone");
     }
 }

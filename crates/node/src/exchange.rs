@@ -54,9 +54,7 @@ impl Node {
     fn take_in(&mut self, orders: Orders, now: Timestamp) {
         self.orders_sequence = orders.sequence;
         for held in self.instances.values_mut() {
-            let told = held
-                .told
-                .is_some_and(|(sequence, _)| orders.received.contains(&sequence));
+            let told = held.told.is_some_and(|(sequence, _)| orders.received.contains(&sequence));
             held.dirty &= !told;
         }
         if orders.full || !orders.orders.is_empty() {
@@ -86,9 +84,7 @@ impl Node {
             return Some(Timestamp(0));
         }
         let news = self.instances.values().filter(|held| held.dirty);
-        let news = news
-            .map(|held| due(held.told.map(|(_, at)| at), limits::RESEND))
-            .min();
+        let news = news.map(|held| due(held.told.map(|(_, at)| at), limits::RESEND)).min();
         let heartbeat = due(self.sent_at, limits::HEARTBEAT);
         Some(news.map_or(heartbeat, |news| news.min(heartbeat)))
     }

@@ -45,11 +45,7 @@ enum Wanted {
 
 impl Held {
     pub(crate) fn observed(&self, instance: InstanceId) -> Observed {
-        Observed {
-            instance,
-            revision: self.revision,
-            observation: self.observation.clone(),
-        }
+        Observed { instance, revision: self.revision, observation: self.observation.clone() }
     }
 
     fn has_ended(&self) -> bool {
@@ -68,13 +64,7 @@ impl Held {
 
 impl Node {
     pub(crate) fn found(&mut self, found: Vec<Found>) {
-        for Found {
-            instance,
-            order,
-            pid,
-            exit,
-        } in found
-        {
+        for Found { instance, order, pid, exit } in found {
             let observation = match (exit, pid) {
                 (Some(exit), _) => Observation::Ended { exit },
                 (None, Some(pid)) => self.observe_running(instance, &order, pid),
@@ -132,10 +122,7 @@ impl Node {
         let observation = if wanted == Wanted::Run {
             self.observe_running(instance, &order, pid)
         } else {
-            self.actions.push_back(Action::Stop {
-                instance,
-                stop: order.stop,
-            });
+            self.actions.push_back(Action::Stop { instance, stop: order.stop });
             Observation::Stopping { pid }
         };
         self.observe(instance, observation);
@@ -165,15 +152,9 @@ impl Node {
     }
 
     fn observe(&mut self, instance: InstanceId, observation: Observation) {
-        let held = self
-            .instances
-            .get(&instance)
-            .expect("the caller has looked it up");
+        let held = self.instances.get(&instance).expect("the caller has looked it up");
         let revision = self.revision_after(held.revision);
-        let held = self
-            .instances
-            .get_mut(&instance)
-            .expect("it was just looked up");
+        let held = self.instances.get_mut(&instance).expect("it was just looked up");
         held.revision = revision;
         held.observation = observation;
         held.dirty = true;
@@ -187,11 +168,7 @@ impl Node {
 
     /// Carries out what is wanted of one instance.
     pub(crate) fn carry_out(&mut self, order: Order, now: Timestamp) {
-        let Order {
-            instance,
-            revision,
-            want,
-        } = order;
+        let Order { instance, revision, want } = order;
         let Some(held) = self.instances.get_mut(&instance) else {
             return self.carry_out_unknown(instance, revision, want, now);
         };
@@ -217,21 +194,12 @@ impl Node {
     ) {
         match want {
             Want::Run(order) => {
-                self.hold(
-                    instance,
-                    Some(order.clone()),
-                    Observation::Starting,
-                    revision,
-                );
+                self.hold(instance, Some(order.clone()), Observation::Starting, revision);
                 self.actions.push_back(Action::Start { instance, order });
             }
             Want::Stop => {
                 let failure = Some("it was stopped before it started".to_owned());
-                let exit = Exit {
-                    failure,
-                    at: now,
-                    ..Exit::default()
-                };
+                let exit = Exit { failure, at: now, ..Exit::default() };
                 self.hold(instance, None, Observation::Ended { exit }, revision);
             }
             Want::Forget => {}
@@ -249,10 +217,7 @@ impl Node {
     }
 
     fn want_stop(&mut self, instance: InstanceId, wanted: Wanted) {
-        let held = self
-            .instances
-            .get_mut(&instance)
-            .expect("the caller has looked it up");
+        let held = self.instances.get_mut(&instance).expect("the caller has looked it up");
         let was = held.wanted;
         held.wanted = was.max(wanted);
         if held.has_ended() {

@@ -169,9 +169,7 @@ impl Node {
 
     /// The instances that the node has and what each was started with.
     pub fn instances(&self) -> impl Iterator<Item = (InstanceId, Option<&StartOrder>)> {
-        self.instances
-            .iter()
-            .map(|(id, held)| (*id, held.order.as_deref()))
+        self.instances.iter().map(|(id, held)| (*id, held.order.as_deref()))
     }
 
     /// Whether the controller has answered on the present link.

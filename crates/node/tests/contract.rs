@@ -20,11 +20,7 @@ struct Bench {
 
 impl Bench {
     fn new() -> Bench {
-        Bench {
-            node: node(INCARNATION),
-            now: 1_000_000,
-            sequence: 0,
-        }
+        Bench { node: node(INCARNATION), now: 1_000_000, sequence: 0 }
     }
 
     /// An agent that has introduced itself and was told that nothing is wanted of it.
@@ -57,18 +53,13 @@ impl Bench {
     }
 
     fn actions(&mut self) -> Vec<String> {
-        std::iter::from_fn(|| self.node.poll_action())
-            .map(|action| words(&action))
-            .collect()
+        std::iter::from_fn(|| self.node.poll_action()).map(|action| words(&action)).collect()
     }
 
     /// All that is wanted, as the controller says it in `epoch`.
     fn full(&mut self, epoch: u64, orders: Vec<Order>) -> Input {
         self.sequence = 1;
-        Input::Orders(Box::new(Orders {
-            full: true,
-            ..message(epoch, 1, orders)
-        }))
+        Input::Orders(Box::new(Orders { full: true, ..message(epoch, 1, orders) }))
     }
 
     /// What is wanted in addition, in epoch 1.
@@ -116,10 +107,7 @@ fn id(number: u128) -> InstanceId {
 }
 
 fn start_order(ports: &[u16]) -> Box<StartOrder> {
-    let port = |port: &u16| Port {
-        name: Name::new("http").unwrap(),
-        port: *port,
-    };
+    let port = |port: &u16| Port { name: Name::new("http").unwrap(), port: *port };
     Box::new(StartOrder {
         workload: Name::new("web").unwrap(),
         epoch: 1,
@@ -137,19 +125,12 @@ fn start_order(ports: &[u16]) -> Box<StartOrder> {
             files: Vec::new(),
             stdin: None,
         },
-        stop: Stop {
-            signal: 15,
-            grace: DurationMs(100),
-        },
+        stop: Stop { signal: 15, grace: DurationMs(100) },
     })
 }
 
 fn order(number: u128, revision: u64, want: Want) -> Order {
-    Order {
-        instance: id(number),
-        revision,
-        want,
-    }
+    Order { instance: id(number), revision, want }
 }
 
 fn run(number: u128, revision: u64) -> Order {
@@ -165,30 +146,16 @@ fn forget(number: u128, revision: u64) -> Order {
 }
 
 fn started(number: u128) -> Input {
-    Input::Started {
-        instance: id(number),
-        pid: 7,
-    }
+    Input::Started { instance: id(number), pid: 7 }
 }
 
 fn ended(number: u128, code: i32) -> Input {
-    let exit = Exit {
-        code: Some(code),
-        ..Exit::default()
-    };
-    Input::Ended {
-        instance: id(number),
-        exit,
-    }
+    let exit = Exit { code: Some(code), ..Exit::default() };
+    Input::Ended { instance: id(number), exit }
 }
 
 fn found(number: u128, pid: Option<u32>, exit: Option<Exit>) -> Found {
-    Found {
-        instance: id(number),
-        order: start_order(&[]),
-        pid,
-        exit,
-    }
+    Found { instance: id(number), order: start_order(&[]), pid, exit }
 }
 
 /// `start 1`, `probe 1`, `stop 1`, `forget 1`, or what a report says.
@@ -221,20 +188,14 @@ fn report_words(report: &Report) -> String {
         Some(_) => "introduction",
         None => "report",
     };
-    format!(
-        "{kind} {}: received {:?}{seen}",
-        report.sequence, report.received
-    )
+    format!("{kind} {}: received {:?}{seen}", report.sequence, report.received)
 }
 
 #[test]
 fn it_introduces_itself_on_each_link_until_it_is_answered() {
     let mut bench = Bench::new();
     assert_eq!(bench.tell(Input::LinkUp), ["introduction 1: received []"]);
-    assert_eq!(
-        bench.pass(limits::RESEND.0),
-        ["introduction 2: received []"]
-    );
+    assert_eq!(bench.pass(limits::RESEND.0), ["introduction 2: received []"]);
     let answer = bench.full(1, vec![]);
     assert_eq!(bench.tell(answer), ["report 3: received [1]"]);
     assert!(bench.node.is_introduced());
@@ -254,18 +215,12 @@ fn it_reports_often_enough_to_keep_its_lease() {
 fn an_instance_is_started_once_and_told_of_until_that_is_confirmed() {
     let mut bench = Bench::introduced();
     let run_it = bench.delta(vec![run(1, 5)]);
-    assert_eq!(
-        bench.tell(run_it),
-        ["start 1", "report 3: received [2], 1 starting"]
-    );
+    assert_eq!(bench.tell(run_it), ["start 1", "report 3: received [2], 1 starting"]);
     assert_eq!(bench.tell(started(1)), ["report 4: received [], 1 ready"]);
     // The old news is confirmed, the new is not.
     bench.confirm(&[3]);
     assert_eq!(bench.node.observations_unconfirmed(), 1);
-    assert_eq!(
-        bench.pass(limits::RESEND.0),
-        ["report 5: received [], 1 ready"]
-    );
+    assert_eq!(bench.pass(limits::RESEND.0), ["report 5: received [], 1 ready"]);
     bench.confirm(&[5]);
     assert_eq!(bench.node.observations_unconfirmed(), 0);
     assert_eq!(bench.pass(limits::HEARTBEAT.0), ["report 6: received []"]);
@@ -280,10 +235,7 @@ fn one_with_ports_is_ready_when_they_listen() {
     let with_port = order(1, 5, Want::Run(start_order(&[80])));
     let run_it = bench.delta(vec![with_port]);
     bench.tell(run_it);
-    assert_eq!(
-        bench.tell(started(1)),
-        ["probe 1", "report 4: received [], 1 running"]
-    );
+    assert_eq!(bench.tell(started(1)), ["probe 1", "report 4: received [], 1 running"]);
     let ready = Input::Ready { instance: id(1) };
     assert_eq!(bench.tell(ready), ["report 5: received [], 1 ready"]);
 }
@@ -295,10 +247,7 @@ fn a_stop_that_comes_while_it_starts_is_carried_out_once_it_has_started() {
     bench.tell(run_it);
     let stop_it = bench.delta(vec![stop(1, 6)]);
     assert_eq!(bench.tell(stop_it), ["report 4: received [3]"]);
-    assert_eq!(
-        bench.tell(started(1)),
-        ["stop 1", "report 5: received [], 1 stopping"]
-    );
+    assert_eq!(bench.tell(started(1)), ["stop 1", "report 5: received [], 1 stopping"]);
     assert_eq!(bench.tell(ended(1, 0)), ["report 6: received [], 1 ended"]);
 }
 
@@ -322,10 +271,7 @@ fn what_has_ended_is_forgotten_only_when_that_is_asked_for() {
     bench.tell(ended(1, 0));
     assert_eq!(bench.node.instances().count(), 1);
     let forget_it = bench.delta(vec![forget(1, 9)]);
-    assert_eq!(
-        bench.tell(forget_it),
-        ["forget 1", "report 6: received [3]"]
-    );
+    assert_eq!(bench.tell(forget_it), ["forget 1", "report 6: received [3]"]);
     assert_eq!(bench.node.instances().count(), 0);
 }
 
@@ -352,10 +298,7 @@ fn what_is_not_among_all_that_is_wanted_ends_and_is_forgotten() {
     bench.tell(Input::LinkDown);
     bench.tell(Input::LinkUp);
     let one = bench.full(2, vec![run(2, 9)]);
-    assert_eq!(
-        bench.tell(one),
-        ["stop 1", "report 7: received [1], 1 stopping, 2 ready"]
-    );
+    assert_eq!(bench.tell(one), ["stop 1", "report 7: received [1], 1 stopping, 2 ready"]);
     assert_eq!(bench.tell(ended(1, 0)), ["forget 1"]);
 }
 
@@ -369,25 +312,13 @@ fn old_orders_are_refused_and_counted() {
         assert_eq!(bench.tell(input), Vec::<String>::new(), "{what}");
         assert_eq!(bench.node.refused(), 1, "{what}");
     };
-    let full = |orders: Orders| Orders {
-        full: true,
-        ..orders
-    };
+    let full = |orders: Orders| Orders { full: true, ..orders };
     check("a copy of the full orders", full(message(1, 1, vec![])));
-    check(
-        "full orders of an epoch before",
-        full(message(0, 1, vec![])),
-    );
+    check("full orders of an epoch before", full(message(0, 1, vec![])));
     check("an epoch before", message(0, 9, vec![stop(1, 9)]));
-    let before = Orders {
-        reign: 0,
-        ..message(1, 9, vec![stop(1, 9)])
-    };
+    let before = Orders { reign: 0, ..message(1, 9, vec![stop(1, 9)]) };
     check("a reign before", before);
-    let process_before = Orders {
-        incarnation: INCARNATION - 1,
-        ..full(message(2, 1, vec![]))
-    };
+    let process_before = Orders { incarnation: INCARNATION - 1, ..full(message(2, 1, vec![])) };
     check("what was meant for the process before", process_before);
     check("a copy", message(1, 2, vec![stop(1, 9)]));
 }
@@ -409,15 +340,8 @@ fn a_request_to_introduce_itself_counts_only_for_the_present_epoch() {
 #[test]
 fn a_new_agent_finds_what_the_launcher_has() {
     let mut bench = Bench::new();
-    let lost = Exit {
-        code: Some(3),
-        ..Exit::default()
-    };
-    let all = vec![
-        found(1, Some(7), None),
-        found(2, None, Some(lost)),
-        found(3, None, None),
-    ];
+    let lost = Exit { code: Some(3), ..Exit::default() };
+    let all = vec![found(1, Some(7), None), found(2, None, Some(lost)), found(3, None, None)];
     assert_eq!(bench.tell(Input::Found(all)), Vec::<String>::new());
     assert_eq!(
         bench.tell(Input::LinkUp),
@@ -425,10 +349,7 @@ fn a_new_agent_finds_what_the_launcher_has() {
     );
     // Nothing that is wanted is started again.
     let wanted = bench.full(1, vec![run(1, 9), run(3, 9)]);
-    assert_eq!(
-        bench.tell(wanted),
-        ["forget 2", "report 2: received [1], 1 ready, 3 starting"]
-    );
+    assert_eq!(bench.tell(wanted), ["forget 2", "report 2: received [1], 1 ready, 3 starting"]);
 }
 
 #[test]

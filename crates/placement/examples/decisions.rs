@@ -38,10 +38,7 @@ fn main() {
     churn("zone == eu", &mut pool, &mut placed, &eu);
     churn("zone == us, disk == ssd", &mut pool, &mut placed, &both);
     churn("gpu == yes (1 node in 100)", &mut pool, &mut placed, &rare);
-    let too_large = Capacity {
-        memory: Bytes::mib(1 << 20),
-        cpu: CpuMillis(1),
-    };
+    let too_large = Capacity { memory: Bytes::mib(1 << 20), cpu: CpuMillis(1) };
     measure("refusing what is too large", DECISIONS, || {
         for _ in 0..DECISIONS {
             assert_eq!(ask(&pool, too_large, &eu), None);
@@ -52,8 +49,7 @@ fn main() {
         pool.release(node, amount);
     }
     assert!(
-        pool.iter()
-            .all(|(_, node)| node.reserved == Capacity::default()),
+        pool.iter().all(|(_, node)| node.reserved == Capacity::default()),
         "what was reserved was released"
     );
 }
@@ -62,10 +58,8 @@ fn main() {
 /// that only a look at each tells.
 fn refuse_at_worst() {
     let mut pool = cluster();
-    let nodes: Vec<(NodeId, Capacity)> = pool
-        .iter()
-        .map(|(node, entry)| (node, entry.capacity))
-        .collect();
+    let nodes: Vec<(NodeId, Capacity)> =
+        pool.iter().map(|(node, entry)| (node, entry.capacity)).collect();
     for (number, (node, mut amount)) in nodes.into_iter().enumerate() {
         match number % 2 {
             0 => amount.memory = Bytes(0),
@@ -89,16 +83,11 @@ fn cluster() -> Pool {
         let labels = BTreeMap::from([
             ("zone".to_owned(), pick(&["eu", "us", "asia"])),
             ("disk".to_owned(), pick(&["ssd", "hdd"])),
-            (
-                "gpu".to_owned(),
-                pick(&[&["yes"][..], &["no"; 99]].concat()),
-            ),
+            ("gpu".to_owned(), pick(&[&["yes"][..], &["no"; 99]].concat())),
         ]);
         let size = 1 << (number % 3);
-        let capacity = Capacity {
-            memory: Bytes::mib(16_384 * size),
-            cpu: CpuMillis(8_000 * size as u32),
-        };
+        let capacity =
+            Capacity { memory: Bytes::mib(16_384 * size), cpu: CpuMillis(8_000 * size as u32) };
         // Spread over all ids, as random ones are.
         let id = NodeId(Id::from_bits((number + 1) * 0x9e37_79b9_7f4a_7c15_f39d));
         pool.insert(id, &name, &labels, capacity, Capacity::default(), true);
@@ -123,12 +112,7 @@ fn amount(number: usize) -> Capacity {
 
 fn ask(pool: &Pool, amount: Capacity, constraints: &[Constraint]) -> Option<NodeId> {
     let avoid = BTreeSet::new();
-    let request = Request {
-        amount,
-        constraints,
-        node: None,
-        avoid: &avoid,
-    };
+    let request = Request { amount, constraints, node: None, avoid: &avoid };
     choose(pool, &request)
 }
 

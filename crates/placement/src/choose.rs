@@ -47,9 +47,9 @@ fn search(
         considered(node) && entry.unmet(request.constraints).is_none()
     };
     let rankings = pool.narrowest(request.constraints);
-    let best = rankings.into_iter().fold(None, |best, ranking| {
-        ranking.search(request.amount, &mut accept, best)
-    });
+    let best = rankings
+        .into_iter()
+        .fold(None, |best, ranking| ranking.search(request.amount, &mut accept, best));
     best.map(|rank| rank.node())
 }
 

@@ -62,9 +62,7 @@ impl PoolNode {
 
     /// The first of `constraints` that it does not meet.
     pub(crate) fn unmet<'a>(&self, constraints: &'a [Constraint]) -> Option<&'a Constraint> {
-        constraints
-            .iter()
-            .find(|constraint| !constraint.holds(&self.labels))
+        constraints.iter().find(|constraint| !constraint.holds(&self.labels))
     }
 }
 
@@ -91,13 +89,8 @@ impl Pool {
         open: bool,
     ) {
         self.remove(node);
-        let mut entry = PoolNode {
-            labels: BTreeMap::new(),
-            capacity,
-            reserved,
-            open,
-            class: BTreeMap::new(),
-        };
+        let mut entry =
+            PoolNode { labels: BTreeMap::new(), capacity, reserved, open, class: BTreeMap::new() };
         entry.set_labels(name.as_str().to_owned(), labels);
         self.nodes.insert(node, entry);
         self.rank(node);
@@ -225,10 +218,7 @@ impl Pool {
                 .all(|constraint| constraint.label == NODE_LABEL || constraint.holds(class))
         };
         let classes = self.open_by_class.iter();
-        classes
-            .filter(|(class, _)| meets(class))
-            .map(|(_, ranking)| ranking)
-            .collect()
+        classes.filter(|(class, _)| meets(class)).map(|(_, ranking)| ranking).collect()
     }
 
     /// Rankings that hold exactly the open nodes that meet `constraint`, where the index can tell.

@@ -37,10 +37,7 @@ pub(crate) struct Rank {
 
 impl Rank {
     /// Worse than the rank of any node: ids have 80 bits.
-    const WORST: Rank = Rank {
-        share: 0,
-        id: u128::MAX,
-    };
+    const WORST: Rank = Rank { share: 0, id: u128::MAX };
 
     fn is_better_than(self, other: Rank) -> bool {
         self.share > other.share || (self.share == other.share && self.id < other.id)
@@ -54,10 +51,7 @@ impl Rank {
 
 impl Place {
     const EMPTY: Place = Place {
-        free: Capacity {
-            memory: spawnery_model::Bytes(0),
-            cpu: spawnery_model::CpuMillis(0),
-        },
+        free: Capacity { memory: spawnery_model::Bytes(0), cpu: spawnery_model::CpuMillis(0) },
         rank: Rank::WORST,
     };
 
@@ -67,11 +61,7 @@ impl Place {
                 memory: left.free.memory.max(right.free.memory),
                 cpu: left.free.cpu.max(right.free.cpu),
             },
-            rank: if right.rank.is_better_than(left.rank) {
-                right.rank
-            } else {
-                left.rank
-            },
+            rank: if right.rank.is_better_than(left.rank) { right.rank } else { left.rank },
         }
     }
 }
@@ -89,10 +79,7 @@ impl Ranking {
         if leaf >= self.places.len() / 2 {
             self.grow();
         }
-        let rank = Rank {
-            share: share(capacity, free),
-            id: node.0.bits(),
-        };
+        let rank = Rank { share: share(capacity, free), id: node.0.bits() };
         self.put(leaf, Place { free, rank });
     }
 
@@ -146,10 +133,7 @@ impl Ranking {
         }
         let (left, right) = (2 * index, 2 * index + 1);
         // The better side first: what it finds rules out most of the other side.
-        let (first, second) = if self.places[right]
-            .rank
-            .is_better_than(self.places[left].rank)
-        {
+        let (first, second) = if self.places[right].rank.is_better_than(self.places[left].rank) {
             (right, left)
         } else {
             (left, right)

@@ -46,19 +46,11 @@ pub struct Refusal {
 /// If there is a node that fits, the counts do not add up to [`Refusal::nodes`], and the text says
 /// how many fit.
 pub fn explain(pool: &Pool, request: &Request<'_>) -> Refusal {
-    let mut refusal = Refusal {
-        wanted: request.amount,
-        pinned: request.node.is_some(),
-        ..Refusal::default()
-    };
+    let mut refusal =
+        Refusal { wanted: request.amount, pinned: request.node.is_some(), ..Refusal::default() };
     match request.node {
-        Some(node) => pool
-            .get(node)
-            .into_iter()
-            .for_each(|entry| refusal.count(entry, request)),
-        None => pool
-            .iter()
-            .for_each(|(_, entry)| refusal.count(entry, request)),
+        Some(node) => pool.get(node).into_iter().for_each(|entry| refusal.count(entry, request)),
+        None => pool.iter().for_each(|(_, entry)| refusal.count(entry, request)),
     }
     refusal
 }

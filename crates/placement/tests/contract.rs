@@ -11,10 +11,7 @@ fn id(number: u128) -> NodeId {
 }
 
 fn amount(memory_mib: u64, cpu: u32) -> Capacity {
-    Capacity {
-        memory: Bytes::mib(memory_mib),
-        cpu: CpuMillis(cpu),
-    }
+    Capacity { memory: Bytes::mib(memory_mib), cpu: CpuMillis(cpu) }
 }
 
 fn labels(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
@@ -40,13 +37,7 @@ struct Row {
 }
 
 fn row(number: u128, zone: &'static str, capacity: Capacity, reserved: Capacity) -> Row {
-    Row {
-        number,
-        zone,
-        capacity,
-        reserved,
-        open: true,
-    }
+    Row { number, zone, capacity, reserved, open: true }
 }
 
 fn closed(row: Row) -> Row {
@@ -69,18 +60,10 @@ fn request<'a>(
     constraints: &'a [Constraint],
     avoid: &'a BTreeSet<NodeId>,
 ) -> Request<'a> {
-    Request {
-        amount,
-        constraints,
-        node: None,
-        avoid,
-    }
+    Request { amount, constraints, node: None, avoid }
 }
 
-const NOTHING: Capacity = Capacity {
-    memory: Bytes(0),
-    cpu: CpuMillis(0),
-};
+const NOTHING: Capacity = Capacity { memory: Bytes(0), cpu: CpuMillis(0) };
 
 #[test]
 fn the_node_with_the_greatest_free_share_that_fits_is_chosen() {
@@ -109,12 +92,7 @@ fn the_node_with_the_greatest_free_share_that_fits_is_chosen() {
     check(amount(2_000, 100), &[], &[], Some(1));
     check(amount(2_000, 100), &[], &[1], Some(1));
     check(amount(33_000, 100), &[], &[], None);
-    check(
-        amount(100, 0),
-        &[constraint("node", In, &["n4"])],
-        &[],
-        Some(4),
-    );
+    check(amount(100, 0), &[constraint("node", In, &["n4"])], &[], Some(4));
     check(small, &[constraint("zone", In, &["us"])], &[], Some(3));
     check(small, &[constraint("zone", NotIn, &["eu"])], &[], Some(3));
     check(small, &[constraint("zone", Exists, &[])], &[], Some(2));
@@ -124,10 +102,7 @@ fn the_node_with_the_greatest_free_share_that_fits_is_chosen() {
     check(small, &[constraint("disk", NotExists, &[])], &[], Some(2));
     check(small, &[constraint("node", In, &["n1"])], &[], Some(1));
     check(small, &[constraint("node", In, &["n5"])], &[], None);
-    let both = [
-        constraint("zone", In, &["eu"]),
-        constraint("node", NotIn, &["n2"]),
-    ];
+    let both = [constraint("zone", In, &["eu"]), constraint("node", NotIn, &["n2"])];
     check(small, &both, &[], Some(1));
 }
 
@@ -141,10 +116,7 @@ fn a_certain_node_is_taken_or_nothing() {
     let pool = pool(&rows);
     let check = |node: u128, wanted, constraints: &[Constraint], why: Option<&str>| {
         let avoid = BTreeSet::from([id(node)]);
-        let request = Request {
-            node: Some(id(node)),
-            ..request(wanted, constraints, &avoid)
-        };
+        let request = Request { node: Some(id(node)), ..request(wanted, constraints, &avoid) };
         assert_eq!(choose(&pool, &request), why.is_none().then_some(id(node)));
         if let Some(why) = why {
             assert_eq!(explain(&pool, &request).to_string(), why);
@@ -191,10 +163,7 @@ fn a_refusal_says_what_is_short_in_words() {
          memory (wanted 4G, at most 1.5G free)",
     );
     check(
-        &[
-            row(1, "eu", size, amount(0, 7_500)),
-            row(2, "us", size, amount(0, 7_750)),
-        ],
+        &[row(1, "eu", size, amount(0, 7_500)), row(2, "us", size, amount(0, 7_750))],
         amount(1, 1_000),
         &[],
         "2 nodes: 2 have too little CPU (wanted 1, at most 0.5 free)",
@@ -206,10 +175,7 @@ fn a_refusal_says_what_is_short_in_words() {
         "1 node: 1 has too little memory (wanted 4296015872B, at most 4294967296B free)",
     );
     check(
-        &[
-            row(1, "eu", size, NOTHING),
-            closed(row(2, "us", amount(64 << 10, 1_000), NOTHING)),
-        ],
+        &[row(1, "eu", size, NOTHING), closed(row(2, "us", amount(64 << 10, 1_000), NOTHING))],
         amount(4 << 20, 2_000),
         &[],
         "no node is that large (wanted 4T of memory and 2 of CPU; the most that a node has is 64G \
@@ -218,12 +184,7 @@ fn a_refusal_says_what_is_short_in_words() {
     let many: Vec<Constraint> = ["a", "b", "c", "d", "e"]
         .map(|key| constraint(key, ConstraintOperator::Exists, &[]))
         .into();
-    check(
-        &[row(1, "eu", size, NOTHING)],
-        amount(1, 1),
-        &many,
-        "1 node: 1 does not meet `has a`",
-    );
+    check(&[row(1, "eu", size, NOTHING)], amount(1, 1), &many, "1 node: 1 does not meet `has a`");
 }
 
 #[test]
@@ -244,14 +205,7 @@ fn many_nodes_with_labels_of_their_own_are_told_apart() {
         let host = format!("h{number}");
         let zone = if number % 2 == 0 { "eu" } else { "us" };
         let labels = labels(&[("host", &host), ("zone", zone)]);
-        pool.insert(
-            id(number),
-            &name,
-            &labels,
-            amount(1_000, 1_000),
-            NOTHING,
-            true,
-        );
+        pool.insert(id(number), &name, &labels, amount(1_000, 1_000), NOTHING, true);
     }
     use ConstraintOperator::{Exists, In, NotIn};
     let avoid = BTreeSet::new();
@@ -262,10 +216,7 @@ fn many_nodes_with_labels_of_their_own_are_told_apart() {
     let eu = constraint("zone", In, &["eu"]);
     check(&[constraint("host", In, &["h250"])], Some(250));
     check(&[constraint("host", In, &["h251"]), eu.clone()], None);
-    check(
-        &[constraint("host", NotIn, &["h2", "h4"]), eu.clone()],
-        Some(6),
-    );
+    check(&[constraint("host", NotIn, &["h2", "h4"]), eu.clone()], Some(6));
     check(&[constraint("host", Exists, &[]), eu], Some(2));
 }
 
@@ -285,10 +236,7 @@ fn open_nodes_that_meet_the_constraints_are_eligible_however_full() {
 #[test]
 fn a_changed_node_is_chosen_by_what_it_is_now() {
     let size = amount(1_000, 1_000);
-    let mut pool = pool(&[
-        row(1, "eu", size, NOTHING),
-        row(2, "eu", size, amount(500, 0)),
-    ]);
+    let mut pool = pool(&[row(1, "eu", size, NOTHING), row(2, "eu", size, amount(500, 0))]);
     let avoid = BTreeSet::new();
     let eu = [constraint("zone", ConstraintOperator::In, &["eu"])];
     let chosen = |pool: &Pool| choose(pool, &request(amount(100, 100), &eu, &avoid));
@@ -317,10 +265,7 @@ fn a_node_that_shrank_below_its_reservations_has_nothing_free() {
     let avoid = BTreeSet::new();
     assert_eq!(choose(&pool, &request(amount(1, 1), &[], &avoid)), None);
     pool.release(id(1), amount(150, 0));
-    assert_eq!(
-        choose(&pool, &request(amount(50, 50), &[], &avoid)),
-        Some(id(1))
-    );
+    assert_eq!(choose(&pool, &request(amount(50, 50), &[], &avoid)), Some(id(1)));
 }
 
 #[test]

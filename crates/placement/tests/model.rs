@@ -55,10 +55,8 @@ fn node_id() -> impl Strategy<Value = NodeId> {
 }
 
 fn capacity(most: u64) -> impl Strategy<Value = Capacity> {
-    (0..=most, 0..=most as u32).prop_map(|(memory, cpu)| Capacity {
-        memory: Bytes(memory),
-        cpu: CpuMillis(cpu),
-    })
+    (0..=most, 0..=most as u32)
+        .prop_map(|(memory, cpu)| Capacity { memory: Bytes(memory), cpu: CpuMillis(cpu) })
 }
 
 fn some_labels() -> impl Strategy<Value = BTreeMap<String, String>> {
@@ -79,26 +77,15 @@ fn a_constraint() -> impl Strategy<Value = Constraint> {
 
 fn a_node() -> impl Strategy<Value = Node> {
     (some_labels(), capacity(100), capacity(20), any::<bool>()).prop_map(
-        |(labels, capacity, reserved, closed)| Node {
-            labels,
-            capacity,
-            reserved,
-            open: !closed,
-        },
+        |(labels, capacity, reserved, closed)| Node { labels, capacity, reserved, open: !closed },
     )
 }
 
 fn a_wish() -> impl Strategy<Value = Wish> {
     let node = proptest::option::weighted(0.1, node_id());
     let avoid = proptest::collection::btree_set(node_id(), 0..4);
-    (capacity(60), vec(a_constraint(), 0..3), node, avoid).prop_map(
-        |(amount, constraints, node, avoid)| Wish {
-            amount,
-            constraints,
-            node,
-            avoid,
-        },
-    )
+    (capacity(60), vec(a_constraint(), 0..3), node, avoid)
+        .prop_map(|(amount, constraints, node, avoid)| Wish { amount, constraints, node, avoid })
 }
 
 fn a_step() -> impl Strategy<Value = Step> {
@@ -128,9 +115,7 @@ impl Naive {
     fn meets(&self, id: NodeId, constraints: &[Constraint]) -> bool {
         let mut labels = self.nodes[&id].labels.clone();
         labels.insert("node".to_owned(), name(id).to_string());
-        constraints
-            .iter()
-            .all(|constraint| constraint.holds(&labels))
+        constraints.iter().all(|constraint| constraint.holds(&labels))
     }
 
     fn choose(&self, wish: &Wish) -> Option<NodeId> {
@@ -153,9 +138,7 @@ impl Naive {
 
     fn eligible(&self, constraints: &[Constraint]) -> Vec<NodeId> {
         let open = self.nodes.iter().filter(|(_, node)| node.open);
-        open.map(|(id, _)| *id)
-            .filter(|id| self.meets(*id, constraints))
-            .collect()
+        open.map(|(id, _)| *id).filter(|id| self.meets(*id, constraints)).collect()
     }
 
     /// The pool that has these nodes, inserted in the given direction.

@@ -32,10 +32,7 @@ pub struct LogProgress {
 
 impl Log {
     pub(crate) fn new(dir: PathBuf, progress: watch::Receiver<LogProgress>) -> Log {
-        Log {
-            files: LogFiles { dir },
-            progress,
-        }
+        Log { files: LogFiles { dir }, progress }
     }
 
     /// How far the log is now. What is written after this call makes [`Log::changed`] return.
@@ -52,10 +49,7 @@ impl Log {
 impl LogFiles {
     /// Records from `sequence` on, as many as hold `bytes_max` of output, but one at least.
     pub fn read_from(&self, sequence: u64, bytes_max: usize) -> Result<LogPage, LogError> {
-        let nothing = || LogPage {
-            next_seq: sequence,
-            ..LogPage::default()
-        };
+        let nothing = || LogPage { next_seq: sequence, ..LogPage::default() };
         self.read(nothing, |reader| reader.read_from(sequence, bytes_max))
     }
 
@@ -67,10 +61,7 @@ impl LogFiles {
     /// Records from the first on that was written at `time_ms` (since 1970) or later, as many as
     /// hold `bytes_max`.
     pub fn since(&self, time_ms: u64, bytes_max: usize) -> Result<LogPage, LogError> {
-        let nothing = || LogPage {
-            next_seq: 1,
-            ..LogPage::default()
-        };
+        let nothing = || LogPage { next_seq: 1, ..LogPage::default() };
         self.read(nothing, |reader| reader.since(time_ms, bytes_max))
     }
 

@@ -26,9 +26,7 @@ impl Data {
     }
 
     fn launcher_pid(&self) -> Option<u32> {
-        Client::connect(self.path())
-            .ok()
-            .map(|client| client.launcher_pid())
+        Client::connect(self.path()).ok().map(|client| client.launcher_pid())
     }
 
     fn kill_launcher(&self) {
@@ -37,9 +35,7 @@ impl Data {
 
     fn signal_launcher(&self, signal: rustix::process::Signal) {
         let pid = self.launcher_pid().expect("a launcher runs");
-        let pid = i32::try_from(pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a pid"), signal).expect("it is ours");
     }
 
@@ -51,9 +47,7 @@ impl Data {
     }
 
     async fn connect(&self) -> (ProcessRuntime, Events) {
-        ProcessRuntime::connect(self.launcher())
-            .await
-            .expect("a launcher")
+        ProcessRuntime::connect(self.launcher()).await.expect("a launcher")
     }
 }
 
@@ -99,29 +93,18 @@ async fn a_new_agent_finds_the_instance_and_its_log() {
     let order = order(&["sh", "-c", "echo one; read line; echo $line; sleep 1000"]);
     let mut with_stdin = order.clone();
     with_stdin.process.stdin = Some(true);
-    let started = runtime
-        .start(instance(1), &with_stdin)
-        .await
-        .expect("started");
+    let started = runtime.start(instance(1), &with_stdin).await.expect("started");
     wait_for_output(runtime.log(instance(1), 0).expect("a log"), "one\n").await;
     drop((runtime, events));
 
     let (runtime, mut events) = data.connect().await;
     let found = runtime.found().await.expect("a list");
-    let [found] = &found[..] else {
-        panic!("{found:?}")
-    };
+    let [found] = &found[..] else { panic!("{found:?}") };
     assert_eq!((found.pid, &found.exit), (Some(started.pid), &None));
     assert_eq!(*found.order, with_stdin);
-    runtime
-        .write_stdin(instance(1), 0, b"two\n".to_vec(), true)
-        .await
-        .expect("it runs");
+    runtime.write_stdin(instance(1), 0, b"two\n".to_vec(), true).await.expect("it runs");
     wait_for_output(runtime.log(instance(1), 0).expect("a log"), "one\ntwo\n").await;
-    runtime
-        .stop(instance(1), order.stop)
-        .await
-        .expect("stopping");
+    runtime.stop(instance(1), order.stop).await.expect("stopping");
     assert_eq!(next_end(&mut events).await.0, instance(1));
 }
 
@@ -129,27 +112,16 @@ async fn a_new_agent_finds_the_instance_and_its_log() {
 async fn what_ran_under_a_launcher_that_died_is_lost_and_new_instances_start() {
     let data = Data::new();
     let (runtime, mut events) = data.connect().await;
-    runtime
-        .start(instance(1), &order(&["sleep", "1000"]))
-        .await
-        .expect("started");
+    runtime.start(instance(1), &order(&["sleep", "1000"])).await.expect("started");
     let log = runtime.log(instance(1), 0).expect("a log");
     data.kill_launcher();
-    let event = soon("the loss", events.recv())
-        .await
-        .expect("the runtime lives");
+    let event = soon("the loss", events.recv()).await.expect("the runtime lives");
     assert!(matches!(event, Event::Disconnected { .. }), "{event:?}");
     let (ended, exit) = next_end(&mut events).await;
     assert_eq!((ended, exit.lost), (instance(1), true));
     assert!(read_to_end(log).await.1.lost);
-    assert_eq!(
-        runtime.signal(instance(1), 0, 15).await,
-        Err(OperationError::NotRunning)
-    );
-    runtime
-        .start(instance(2), &order(&["true"]))
-        .await
-        .expect("started");
+    assert_eq!(runtime.signal(instance(1), 0, 15).await, Err(OperationError::NotRunning));
+    runtime.start(instance(2), &order(&["true"])).await.expect("started");
     assert_eq!(next_end(&mut events).await.1.code, Some(0));
 }
 
@@ -173,20 +145,12 @@ async fn a_start_during_the_death_of_the_launcher_ends_one_way_or_the_other() {
 async fn the_launcher_is_shut_down_only_when_nothing_runs() {
     let data = Data::new();
     let (runtime, mut events) = data.connect().await;
-    runtime
-        .start(instance(1), &order(&["sleep", "1000"]))
-        .await
-        .expect("started");
+    runtime.start(instance(1), &order(&["sleep", "1000"])).await.expect("started");
     assert!(runtime.shut_down().await.is_err());
-    runtime
-        .stop(instance(1), order(&[]).stop)
-        .await
-        .expect("stopping");
+    runtime.stop(instance(1), order(&[]).stop).await.expect("stopping");
     next_end(&mut events).await;
     runtime.shut_down().await.expect("nothing runs");
-    let event = soon("the end", events.recv())
-        .await
-        .expect("the runtime lives");
+    let event = soon("the end", events.recv()).await.expect("the runtime lives");
     assert!(matches!(event, Event::Disconnected { .. }), "{event:?}");
     drop(runtime);
 
@@ -210,10 +174,7 @@ async fn a_start_whose_agent_died_is_followed_by_the_next_agent() {
 
     let (runtime, _events) = data.connect().await;
     assert_ne!(runtime.resume(instance(1)).await.expect("it starts").pid, 0);
-    assert!(
-        runtime.resume(instance(2)).await.is_err(),
-        "nobody began with it"
-    );
+    assert!(runtime.resume(instance(2)).await.is_err(), "nobody began with it");
 }
 
 #[tokio::test]
@@ -223,11 +184,7 @@ async fn a_launcher_of_another_version_is_named_and_left_alone() {
     let socket = socket.expect("a socket");
     let other = std::thread::spawn(move || {
         let (mut stream, _) = socket.accept().expect("a connection");
-        let hello = Hello {
-            version: PROTOCOL_VERSION + 1,
-            subscribe: false,
-            pid: 1,
-        };
+        let hello = Hello { version: PROTOCOL_VERSION + 1, subscribe: false, pid: 1 };
         let mut bytes = Vec::new();
         encode_frame(&Message::Hello(hello), &mut bytes);
         stream.write_all(&bytes).expect("sent");

@@ -19,26 +19,20 @@ fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, launcher, data, rest @ ..] = arguments.as_slice() else {
         return Err(
-            "usage: start_latency LAUNCHER DATA [RUNS [PAUSE_MS [SPARES [CALLERS]]]]".into(),
+            "usage: start_latency LAUNCHER DATA [RUNS [PAUSE_MS [SPARES [CALLERS]]]]".into()
         );
     };
     let number = |at: usize, default| rest.get(at).and_then(|n| n.parse().ok()).unwrap_or(default);
     let (runs, pause_ms, spares, callers) =
         (number(0, 200u64), number(1, 0), number(2, 2), number(3, 1));
     let data = Path::new(data);
-    let config = Config {
-        spares: u32::try_from(spares)?,
-        ..Config::new(data)
-    };
+    let config = Config { spares: u32::try_from(spares)?, ..Config::new(data) };
     let pid = spawn_detached(Path::new(launcher), &config)?;
     let measured: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..callers)
             .map(|caller| scope.spawn(move || measure(data, caller, runs, pause_ms)))
             .collect();
-        threads
-            .into_iter()
-            .map(|thread| thread.join().expect("no panic"))
-            .collect()
+        threads.into_iter().map(|thread| thread.join().expect("no panic")).collect()
     });
     let mut first = Vec::new();
     let mut whole = Vec::new();
@@ -51,28 +45,15 @@ fn main() -> Result<(), Failure> {
     for (name, mut times) in [("first output", first), ("exit", whole)] {
         times.sort_unstable();
         let at = |percent: usize| times[(times.len() * percent / 100).min(times.len() - 1)];
-        writeln!(
-            out,
-            "{name}: p50 {:?} p99 {:?} n {}",
-            at(50),
-            at(99),
-            times.len()
-        )?;
+        writeln!(out, "{name}: p50 {:?} p99 {:?} n {}", at(50), at(99), times.len())?;
     }
     let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
-    for line in status
-        .lines()
-        .filter(|line| line.starts_with("VmRSS") || line.starts_with("Rss"))
-    {
+    for line in status.lines().filter(|line| line.starts_with("VmRSS") || line.starts_with("Rss")) {
         writeln!(out, "launcher {line}")?;
     }
     let schedule = std::fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
     let nanos: u64 = schedule.split(' ').next().unwrap_or_default().parse()?;
-    writeln!(
-        out,
-        "launcher CPU: {} us a start",
-        nanos / 1000 / (runs * callers).max(1)
-    )?;
+    writeln!(out, "launcher CPU: {} us a start", nanos / 1000 / (runs * callers).max(1))?;
     Client::connect(data)?.request(Request::Shutdown { stop_all: true })?;
     Ok(())
 }
@@ -90,10 +71,7 @@ fn measure(
         let instance = format!("{caller}-{run}-{}", std::process::id());
         let begin = Instant::now();
         let spec = SandboxSpec::new(["echo", "hi"]);
-        match client.request(Request::Start {
-            instance: instance.clone(),
-            spec,
-        })? {
+        match client.request(Request::Start { instance: instance.clone(), spec })? {
             Reply::Started { .. } => {}
             other => return Err(format!("{other:?}").into()),
         }

@@ -127,9 +127,7 @@ fn fingerprint(names: &[String], rootful: bool) -> u64 {
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     (LAYOUT_VERSION, boot, rootful).hash(&mut hasher);
     system_dirs().for_each(|dir| dir.hash(&mut hasher));
-    names
-        .iter()
-        .for_each(|name| hash_tree(&Path::new("/etc").join(name), &mut hasher));
+    names.iter().for_each(|name| hash_tree(&Path::new("/etc").join(name), &mut hasher));
     hasher.finish()
 }
 
@@ -213,11 +211,7 @@ fn allowed_names() -> Vec<String> {
     let listed = |name: &String| ETC_ALLOWED_PREFIXES.iter().any(|it| name.starts_with(it));
     let mut prefixed: Vec<String> = names.filter(listed).collect();
     prefixed.sort_unstable();
-    ETC_ALLOWED
-        .iter()
-        .map(|name| (*name).to_owned())
-        .chain(prefixed)
-        .collect()
+    ETC_ALLOWED.iter().map(|name| (*name).to_owned()).chain(prefixed).collect()
 }
 
 /// Copies what is allowed; what cannot be copied is left out.
@@ -253,10 +247,7 @@ fn copy_tree(from: &Path, to: &Path, owner: Option<u32>) -> io::Result<()> {
     }
     if metadata.is_file() {
         fs::copy(from, to)?;
-        fs::set_permissions(
-            to,
-            fs::Permissions::from_mode(metadata.mode() & 0o755 | 0o200),
-        )?;
+        fs::set_permissions(to, fs::Permissions::from_mode(metadata.mode() & 0o755 | 0o200))?;
         return chown(to, owner, owner);
     }
     if metadata.is_dir() && metadata.mode() & 0o001 != 0 {

@@ -58,10 +58,7 @@ pub fn probe(program: &Path, data: &Path) -> Vec<Check> {
 }
 
 fn probe_launcher(program: &Path, data: &Path) -> Vec<Check> {
-    let config = Config {
-        spares: 0,
-        ..Config::new(data)
-    };
+    let config = Config { spares: 0, ..Config::new(data) };
     if let Err(error) = spawn_detached(program, &config) {
         return vec![no_launcher(error.to_string())];
     }
@@ -74,10 +71,7 @@ fn probe_launcher(program: &Path, data: &Path) -> Vec<Check> {
         Ok(other) => return vec![no_launcher(format!("it answers {other:?}"))],
         Err(error) => return vec![no_launcher(error.to_string())],
     };
-    let mut trial = Trial {
-        client,
-        data: data.to_owned(),
-    };
+    let mut trial = Trial { client, data: data.to_owned() };
     let inside = trial.look_inside();
     let mut checks = vec![user_namespaces(&inside)];
     if let Ok(inside) = &inside {
@@ -94,12 +88,7 @@ fn probe_launcher(program: &Path, data: &Path) -> Vec<Check> {
 }
 
 fn check(name: &'static str, status: Status, detail: impl Into<String>) -> Check {
-    Check {
-        name,
-        status,
-        detail: detail.into(),
-        mend: None,
-    }
+    Check { name, status, detail: detail.into(), mend: None }
 }
 
 impl Check {
@@ -136,9 +125,7 @@ impl Trial {
     fn look_inside(&mut self) -> Result<Inside, String> {
         let (_, output) = self.run(SandboxSpec::new(["sh", "-c", LOOK]))?;
         let pairs = output.lines().filter_map(|line| line.split_once('='));
-        Ok(pairs
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
-            .collect())
+        Ok(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 
     /// Uses more memory than it may.
@@ -162,26 +149,15 @@ impl Trial {
     fn run(&mut self, spec: SandboxSpec) -> Result<(Exit, String), String> {
         let instance = format!("doctor-{}", now_nanos());
         let result = self.run_named(&instance, spec);
-        let stop = Request::Stop {
-            instance: instance.clone(),
-            signal: 9,
-            grace_ms: 0,
-        };
+        let stop = Request::Stop { instance: instance.clone(), signal: 9, grace_ms: 0 };
         let _ = self.client.request(stop);
         let _ = self.client.request(Request::Forget { instance });
         result
     }
 
     fn run_named(&mut self, instance: &str, spec: SandboxSpec) -> Result<(Exit, String), String> {
-        let start = Request::Start {
-            instance: instance.to_owned(),
-            spec,
-        };
-        match self
-            .client
-            .request(start)
-            .map_err(|error| error.to_string())?
-        {
+        let start = Request::Start { instance: instance.to_owned(), spec };
+        match self.client.request(start).map_err(|error| error.to_string())? {
             Reply::Started { .. } => {}
             Reply::StartFailed { step, reason } => return Err(format!("{step}: {reason}")),
             other => return Err(format!("the launcher answers {other:?}")),
@@ -189,16 +165,8 @@ impl Trial {
         let until = Instant::now() + TRIAL_WITHIN;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            match self
-                .client
-                .next_event(left)
-                .map_err(|error| error.to_string())?
-            {
-                Event::Exited {
-                    instance: ended,
-                    process: 0,
-                    exit,
-                } if ended == instance => {
+            match self.client.next_event(left).map_err(|error| error.to_string())? {
+                Event::Exited { instance: ended, process: 0, exit } if ended == instance => {
                     let log = LogReader::open(log_dir(&self.data, instance, 0));
                     let page = log.and_then(|log| log.read_from(1, usize::MAX));
                     let page = page.map_err(|error| error.to_string())?;
@@ -232,10 +200,7 @@ fn namespaces(inside: &Inside) -> Vec<Check> {
         ("network namespace", "net"),
         ("cgroup namespace", "cgroup"),
     ];
-    table
-        .into_iter()
-        .map(|(name, file)| own_namespace(name, file, inside))
-        .collect()
+    table.into_iter().map(|(name, file)| own_namespace(name, file, inside)).collect()
 }
 
 fn own_namespace(name: &'static str, file: &str, inside: &Inside) -> Check {
@@ -263,28 +228,16 @@ fn writable_layer(inside: &Inside) -> Check {
 fn id_range(description: &Description) -> Check {
     let name = "user ids of their own";
     if description.rootful {
-        return check(
-            name,
-            Status::Enforced,
-            "65,536 ids that nobody else on the host has",
-        );
+        return check(name, Status::Enforced, "65,536 ids that nobody else on the host has");
     }
-    check(
-        name,
-        Status::Approximate,
-        "workloads run under this user's id, without its rights",
-    )
-    .mend("run as root")
+    check(name, Status::Approximate, "workloads run under this user's id, without its rights")
+        .mend("run as root")
 }
 
 fn usr_view(description: &Description) -> Check {
     let name = "writable view of /usr";
     if description.usr_writable {
-        return check(
-            name,
-            Status::Enforced,
-            "an id-mapped clone under a private layer",
-        );
+        return check(name, Status::Enforced, "an id-mapped clone under a private layer");
     }
     let reason = description.usr_reason.clone();
     let reason = reason.unwrap_or_else(|| "it needs root".to_owned());
@@ -324,12 +277,7 @@ fn limits(description: &Description) -> Vec<Check> {
             "RLIMIT_NPROC in the user namespace, which counts threads of this user there \
              (Linux 5.14 or later)",
         ),
-        (
-            "cpu limit",
-            "cpu",
-            Status::Unavailable,
-            "there is no control group to limit it",
-        ),
+        ("cpu limit", "cpu", Status::Unavailable, "there is no control group to limit it"),
     ];
     table
         .into_iter()
@@ -345,10 +293,7 @@ fn limits(description: &Description) -> Vec<Check> {
 }
 
 fn has_controller(description: &Description, controller: &str) -> bool {
-    description
-        .controllers
-        .iter()
-        .any(|it| it.split(' ').next() == Some(controller))
+    description.controllers.iter().any(|it| it.split(' ').next() == Some(controller))
 }
 
 fn disk() -> Check {
@@ -358,8 +303,5 @@ fn disk() -> Check {
 }
 
 fn now_nanos() -> u128 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_nanos()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos()
 }

@@ -73,26 +73,19 @@ impl Cgroups {
 
     /// Whether `controller` limits or accounts for groups.
     pub(crate) fn has(&self, controller: Controller) -> bool {
-        self.hierarchies
-            .iter()
-            .any(|hierarchy| hierarchy.controllers.contains(&controller))
+        self.hierarchies.iter().any(|hierarchy| hierarchy.controllers.contains(&controller))
     }
 
     /// The folders in which groups are made, for a later launcher to clean up.
     pub(crate) fn dirs(&self) -> impl Iterator<Item = &Path> {
-        self.hierarchies
-            .iter()
-            .map(|hierarchy| hierarchy.dir.as_path())
+        self.hierarchies.iter().map(|hierarchy| hierarchy.dir.as_path())
     }
 
     /// The controllers with their versions, such as `memory (v2)`.
     pub(crate) fn describe(&self) -> Vec<String> {
         let mut words = Vec::new();
         for (controller, name) in CONTROLLERS {
-            let found = self
-                .hierarchies
-                .iter()
-                .find(|it| it.controllers.contains(&controller));
+            let found = self.hierarchies.iter().find(|it| it.controllers.contains(&controller));
             words.extend(found.map(|hierarchy| format!("{name} (v{})", hierarchy.version)));
         }
         words
@@ -100,10 +93,7 @@ impl Cgroups {
 
     /// Makes the groups `name`.
     pub(crate) fn create(&self, name: &str) -> io::Result<Group> {
-        let group = Group {
-            name: name.to_owned(),
-            hierarchies: self.hierarchies.clone(),
-        };
+        let group = Group { name: name.to_owned(), hierarchies: self.hierarchies.clone() };
         for dir in group.dirs() {
             match fs::create_dir(&dir) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -119,25 +109,17 @@ impl Cgroups {
 
 impl Group {
     fn dirs(&self) -> impl Iterator<Item = PathBuf> {
-        self.hierarchies
-            .iter()
-            .map(|hierarchy| hierarchy.dir.join(&self.name))
+        self.hierarchies.iter().map(|hierarchy| hierarchy.dir.join(&self.name))
     }
 
     fn dir(&self, controller: Controller) -> Option<(PathBuf, u8)> {
-        let hierarchy = self
-            .hierarchies
-            .iter()
-            .find(|h| h.controllers.contains(&controller))?;
+        let hierarchy = self.hierarchies.iter().find(|h| h.controllers.contains(&controller))?;
         Some((hierarchy.dir.join(&self.name), hierarchy.version))
     }
 
     /// The version 2 group, for `CLONE_INTO_CGROUP`.
     pub(crate) fn unified(&self) -> Option<io::Result<OwnedFd>> {
-        let hierarchy = self
-            .hierarchies
-            .iter()
-            .find(|hierarchy| hierarchy.version == 2)?;
+        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.version == 2)?;
         Some(File::open(hierarchy.dir.join(&self.name)).map(OwnedFd::from))
     }
 
@@ -180,42 +162,28 @@ impl Group {
         let Some((dir, version)) = self.dir(Controller::Memory) else {
             return 0;
         };
-        let file = if version == 1 {
-            "memory.oom_control"
-        } else {
-            "memory.events"
-        };
+        let file = if version == 1 { "memory.oom_control" } else { "memory.events" };
         field(&dir.join(file), "oom_kill").unwrap_or(0)
     }
 
     /// What the group uses now, without the init of the sandbox where that can be told apart.
     pub(crate) fn usage(&self) -> Usage {
         let memory_bytes = self.dir(Controller::Memory).and_then(|(dir, version)| {
-            let name = if version == 1 {
-                "memory.usage_in_bytes"
-            } else {
-                "memory.current"
-            };
+            let name = if version == 1 { "memory.usage_in_bytes" } else { "memory.current" };
             number(&dir.join(name))
         });
         let pids = self
             .dir(Controller::Pids)
             .and_then(|(dir, _)| number(&dir.join("pids.current")))
             .map(|pids| pids.saturating_sub(1));
-        let cpu_usec = self
-            .dir(Controller::CpuAccounting)
-            .and_then(|(dir, version)| {
-                if version == 1 {
-                    number(&dir.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1000)
-                } else {
-                    field(&dir.join("cpu.stat"), "usage_usec")
-                }
-            });
-        Usage {
-            memory_bytes,
-            cpu_usec,
-            pids,
-        }
+        let cpu_usec = self.dir(Controller::CpuAccounting).and_then(|(dir, version)| {
+            if version == 1 {
+                number(&dir.join("cpuacct.usage")).map(|nanoseconds| nanoseconds / 1000)
+            } else {
+                field(&dir.join("cpu.stat"), "usage_usec")
+            }
+        });
+        Usage { memory_bytes, cpu_usec, pids }
     }
 
     /// Removes the groups. One in which something still runs stays, for the next launcher.
@@ -300,11 +268,7 @@ fn own_groups(mounts: &str, own: &str) -> Vec<OwnGroup> {
             .filter(|(_, name)| names.contains(name))
             .map(|(controller, _)| controller)
             .collect();
-        groups.push(OwnGroup {
-            dir,
-            version,
-            controllers,
-        });
+        groups.push(OwnGroup { dir, version, controllers });
     }
     groups
 }
@@ -337,15 +301,8 @@ fn open_hierarchy(own: &OwnGroup, name: &str) -> Option<Hierarchy> {
         enable(&dir, &controllers).ok()?;
     }
     // A folder that we may make but not use, as when the group belongs to another user.
-    File::options()
-        .write(true)
-        .open(dir.join("cgroup.procs"))
-        .ok()?;
-    Some(Hierarchy {
-        dir,
-        version: own.version,
-        controllers,
-    })
+    File::options().write(true).open(dir.join("cgroup.procs")).ok()?;
+    Some(Hierarchy { dir, version: own.version, controllers })
 }
 
 /// Turns on, for the children of our version 2 group, those controllers that it has. A group
@@ -354,11 +311,7 @@ fn delegate(own: &Path, name: &str) -> Option<BTreeSet<Controller>> {
     let offered = fs::read_to_string(own.join("cgroup.controllers")).ok()?;
     let mut wanted: BTreeSet<Controller> = CONTROLLERS
         .into_iter()
-        .filter(|(_, name)| {
-            offered
-                .split_ascii_whitespace()
-                .any(|offered| offered == *name)
-        })
+        .filter(|(_, name)| offered.split_ascii_whitespace().any(|offered| offered == *name))
         .map(|(controller, _)| controller)
         .collect();
     if wanted.is_empty() {
@@ -397,11 +350,7 @@ fn write(dir: &Path, file: &str, value: &str) -> io::Result<()> {
 }
 
 fn write_if_there(dir: &Path, file: &str, value: &str) -> io::Result<()> {
-    if dir.join(file).exists() {
-        write(dir, file, value)
-    } else {
-        Ok(())
-    }
+    if dir.join(file).exists() { write(dir, file, value) } else { Ok(()) }
 }
 
 fn number(path: &Path) -> Option<u64> {
@@ -410,9 +359,7 @@ fn number(path: &Path) -> Option<u64> {
 
 fn field(path: &Path, name: &str) -> Option<u64> {
     let text = fs::read_to_string(path).ok()?;
-    let value = text
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '))?;
     value.trim().parse().ok()
 }
 
@@ -449,11 +396,7 @@ mod tests {
              33 20 0:29 / /cg/systemd rw - cgroup cgroup rw,xattr,name=systemd",
             "4:memory:/a\n3:cpu,cpuacct:/b\n1:name=systemd:/c\n",
             &[
-                (
-                    "/cg/cpu,cpuacct/b",
-                    1,
-                    &[Controller::Cpu, Controller::CpuAccounting],
-                ),
+                ("/cg/cpu,cpuacct/b", 1, &[Controller::Cpu, Controller::CpuAccounting]),
                 ("/cg/memory/a", 1, &[Controller::Memory]),
                 ("/cg/systemd/c", 1, &[]),
             ],
@@ -463,11 +406,7 @@ mod tests {
     #[test]
     fn a_mount_of_a_part_is_followed_only_if_we_are_in_it() {
         let mounts = "31 20 0:27 /docker/x /cg/memory rw - cgroup cgroup rw,memory";
-        check(
-            mounts,
-            "4:memory:/docker/x/y",
-            &[("/cg/memory/y", 1, &[Controller::Memory])],
-        );
+        check(mounts, "4:memory:/docker/x/y", &[("/cg/memory/y", 1, &[Controller::Memory])]);
         check(mounts, "4:memory:/elsewhere", &[]);
     }
 

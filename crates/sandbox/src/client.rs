@@ -51,25 +51,10 @@ impl Client {
     /// Connects to the launcher that serves `data`, and subscribes to its events.
     pub fn connect(data: &Path) -> Result<Self, ClientError> {
         let socket = connect(data)?;
-        let hello = Hello {
-            version: 0,
-            subscribe: true,
-            pid: 0,
-        };
+        let hello = Hello { version: 0, subscribe: true, pid: 0 };
         let (input, fds, events) = Default::default();
-        let mut client = Self {
-            socket,
-            input,
-            fds,
-            events,
-            next_id: 1,
-            hello,
-        };
-        let ours = Hello {
-            version: PROTOCOL_VERSION,
-            subscribe: true,
-            pid: 0,
-        };
+        let mut client = Self { socket, input, fds, events, next_id: 1, hello };
+        let ours = Hello { version: PROTOCOL_VERSION, subscribe: true, pid: 0 };
         client.send(&Message::Hello(ours))?;
         match client.next_message(Instant::now() + HELLO_WITHIN)? {
             Message::Hello(hello) if hello.version == PROTOCOL_VERSION => client.hello = hello,
@@ -100,10 +85,7 @@ impl Client {
         let until = Instant::now() + Duration::from_secs(60);
         loop {
             match self.next_message(until)? {
-                Message::Reply {
-                    id: answered,
-                    reply,
-                } if answered == id => {
+                Message::Reply { id: answered, reply } if answered == id => {
                     let fd = matches!(reply, Reply::Dialed).then(|| self.fds.pop_front());
                     return Ok((reply, fd.flatten()));
                 }
@@ -144,11 +126,7 @@ impl Client {
                     return Ok(message);
                 }
                 // An event of a later version.
-                Err(FrameError::NotUnderstood {
-                    frame_bytes,
-                    request_id: None,
-                    ..
-                }) => {
+                Err(FrameError::NotUnderstood { frame_bytes, request_id: None, .. }) => {
                     self.input.drain(..frame_bytes);
                     continue;
                 }

@@ -484,18 +484,12 @@ mod tests {
     fn a_frame_comes_back_as_it_went() {
         let message = Message::Request {
             id: 7,
-            request: Request::Start {
-                instance: "a".into(),
-                spec: SandboxSpec::new(["x", "y"]),
-            },
+            request: Request::Start { instance: "a".into(), spec: SandboxSpec::new(["x", "y"]) },
         };
         let mut bytes = Vec::new();
         encode_frame(&message, &mut bytes);
         for cut in 0..bytes.len() {
-            assert!(
-                matches!(decode_frame(&bytes[..cut]), Ok(None)),
-                "cut at {cut}"
-            );
+            assert!(matches!(decode_frame(&bytes[..cut]), Ok(None)), "cut at {cut}");
         }
         let (decoded, used) = decode_frame(&bytes).expect("valid").expect("complete");
         assert_eq!((decoded, used), (message, bytes.len()));
@@ -512,32 +506,16 @@ mod tests {
             encoder.u32(1)?.bool(true)?.u32(2)?.u32(5)?.ok()
         })()
         .expect("writing to a Vec cannot fail");
-        let mut frame = u32::try_from(body.len())
-            .expect("small")
-            .to_le_bytes()
-            .to_vec();
+        let mut frame = u32::try_from(body.len()).expect("small").to_le_bytes().to_vec();
         frame.extend(body);
         let (message, _) = decode_frame(&frame).expect("understood").expect("complete");
-        assert_eq!(
-            message,
-            Message::Hello(Hello {
-                version: 9,
-                subscribe: true,
-                pid: 5
-            })
-        );
+        assert_eq!(message, Message::Hello(Hello { version: 9, subscribe: true, pid: 5 }));
     }
 
     #[test]
     fn an_unknown_request_still_tells_its_id() {
         let mut bytes = Vec::new();
-        encode_frame(
-            &Message::Request {
-                id: 42,
-                request: Request::List,
-            },
-            &mut bytes,
-        );
+        encode_frame(&Message::Request { id: 42, request: Request::List }, &mut bytes);
         let position = bytes.len() - 2;
         assert_eq!(bytes[position], 4, "the number of List");
         bytes[position] = 23;

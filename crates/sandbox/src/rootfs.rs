@@ -97,10 +97,7 @@ pub(crate) fn prepare(rootful: bool) -> Result<Rootfs, PrepareError> {
 
 /// A step that failed.
 pub(crate) fn failed(step: impl Into<String>, error: io::Error) -> PrepareError {
-    PrepareError {
-        step: step.into(),
-        error,
-    }
+    PrepareError { step: step.into(), error }
 }
 
 /// The id on the host of the workload's user, or `None` where it is our own.
@@ -112,21 +109,14 @@ pub(crate) fn host_user(rootful: bool) -> Option<u32> {
 pub(crate) fn make_dir(path: &Path, mode: u32, owner: Option<u32>) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)?;
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
-    if owner.is_some() {
-        chown(path, owner, owner)
-    } else {
-        Ok(())
-    }
+    if owner.is_some() { chown(path, owner, owner) } else { Ok(()) }
 }
 
 /// Gives this process its own copy of the mounts. Unmounts on the host still reach it, so it
 /// keeps no disk busy; what it mounts stays its own.
 fn enter_private_mounts() -> io::Result<()> {
     sys::unshare(libc::CLONE_NEWNS)?;
-    mount_change(
-        "/",
-        MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC,
-    )?;
+    mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)?;
     Ok(())
 }
 
@@ -208,13 +198,7 @@ fn id_map_namespace() -> io::Result<rustix::fd::OwnedFd> {
 /// Mounts a small file system with the device nodes; each sandbox gets a read-only clone.
 fn stage_dev() -> io::Result<()> {
     fs::create_dir_all(STAGE_DEV)?;
-    mount(
-        "tmpfs",
-        STAGE_DEV,
-        "tmpfs",
-        MountFlags::NOSUID | MountFlags::NOEXEC,
-        c"mode=0755",
-    )?;
+    mount("tmpfs", STAGE_DEV, "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=0755")?;
     let dir = Path::new(STAGE_DEV);
     make_dev_dirs(dir)?;
     for (name, major, minor) in DEVICES {
@@ -282,9 +266,5 @@ fn proc_hidden() -> Vec<(&'static str, Hidden)> {
         ("proc/sys", Hidden::ReadOnly),
     ];
     let exists = |part: &str| PathBuf::from(format!("/{part}")).exists();
-    PARTS
-        .iter()
-        .filter(|(part, _)| exists(part))
-        .copied()
-        .collect()
+    PARTS.iter().filter(|(part, _)| exists(part)).copied().collect()
 }

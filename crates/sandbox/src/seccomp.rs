@@ -30,12 +30,7 @@ pub(crate) fn compile() -> Result<BpfProgram, FilterError> {
         (libc::SYS_ioctl, ioctl_rules()?),
     ]);
     let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
-    verdicts.extend(
-        ALWAYS
-            .iter()
-            .chain(ALWAYS_ARCH)
-            .map(|it| (*it as u32, Verdict::Allow)),
-    );
+    verdicts.extend(ALWAYS.iter().chain(ALWAYS_ARCH).map(|it| (*it as u32, Verdict::Allow)));
     verdicts.extend(rules.keys().map(|it| (*it as u32, Verdict::LookFurther)));
     verdicts.insert(libc::SYS_clone3 as u32, Verdict::Missing);
     let denied = SeccompAction::Errno(libc::EPERM as u32);
@@ -169,10 +164,7 @@ fn socket_rules() -> Result<Vec<SeccompRule>, FilterError> {
         rule(&[family(libc::AF_UNIX)])?,
         rule(&[family(libc::AF_INET)])?,
         rule(&[family(libc::AF_INET6)])?,
-        rule(&[
-            family(libc::AF_NETLINK),
-            (2, Len::Dword, Op::Eq, libc::NETLINK_ROUTE as u64),
-        ])?,
+        rule(&[family(libc::AF_NETLINK), (2, Len::Dword, Op::Eq, libc::NETLINK_ROUTE as u64)])?,
     ])
 }
 
@@ -190,10 +182,7 @@ fn ioctl_rules() -> Result<Vec<SeccompRule>, FilterError> {
     /// `asm-generic/ioctls.h`; libc's constants have other types on other systems.
     const TIOCSTI: u64 = 0x5412;
     const TIOCLINUX: u64 = 0x541c;
-    Ok(vec![rule(&[
-        (1, Len::Dword, Op::Ne, TIOCSTI),
-        (1, Len::Dword, Op::Ne, TIOCLINUX),
-    ])?])
+    Ok(vec![rule(&[(1, Len::Dword, Op::Ne, TIOCSTI), (1, Len::Dword, Op::Ne, TIOCLINUX)])?])
 }
 
 fn rule(conditions: &[(u8, Len, Op, u64)]) -> Result<SeccompRule, FilterError> {
@@ -294,11 +283,7 @@ mod tests {
     #[test]
     fn the_filter_fits_into_the_kernels_limit() {
         let program = compile().expect("this architecture is known");
-        assert!(
-            program.len() < libc::BPF_MAXINSNS as usize,
-            "{}",
-            program.len()
-        );
+        assert!(program.len() < libc::BPF_MAXINSNS as usize, "{}", program.len());
     }
 
     /// Runs the part of a program that decides by number: the constant that it returns, or
@@ -328,22 +313,14 @@ mod tests {
     fn every_number_gets_its_verdict_and_a_foreign_architecture_none() {
         let program = compile().expect("this architecture is known");
         let native = program[1].k;
-        let conditional = [
-            libc::SYS_clone,
-            libc::SYS_socket,
-            libc::SYS_personality,
-            libc::SYS_ioctl,
-        ];
+        let conditional =
+            [libc::SYS_clone, libc::SYS_socket, libc::SYS_personality, libc::SYS_ioctl];
         for number in (0..2000).chain([0x4000_0000, 0x4000_0001, u32::MAX]) {
             let expected = if conditional.contains(&i64::from(number)) {
                 None
             } else if number == libc::SYS_clone3 as u32 {
                 Some(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32)
-            } else if ALWAYS
-                .iter()
-                .chain(ALWAYS_ARCH)
-                .any(|it| *it == i64::from(number))
-            {
+            } else if ALWAYS.iter().chain(ALWAYS_ARCH).any(|it| *it == i64::from(number)) {
                 Some(libc::SECCOMP_RET_ALLOW)
             } else {
                 Some(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32)
@@ -382,10 +359,7 @@ mod tests {
             libc::SYS_mount_setattr,
         ];
         for number in denied {
-            assert!(
-                !ALWAYS.contains(&number) && !ALWAYS_ARCH.contains(&number),
-                "{number}"
-            );
+            assert!(!ALWAYS.contains(&number) && !ALWAYS_ARCH.contains(&number), "{number}");
         }
     }
 }

@@ -147,21 +147,14 @@ impl FileSpec {
     fn check(&self) -> Result<(), String> {
         let path = &self.path;
         if !is_normalized(path) {
-            return Err(format!(
-                "files: `{path}` must be an absolute, normalized path"
-            ));
+            return Err(format!("files: `{path}` must be an absolute, normalized path"));
         }
         let top = path.split('/').nth(1).unwrap_or_default();
         if matches!(top, "proc" | "sys" | "dev") {
-            return Err(format!(
-                "files: `{path}` is not in a writable part of the sandbox"
-            ));
+            return Err(format!("files: `{path}` is not in a writable part of the sandbox"));
         }
         if self.mode & !0o777 != 0 {
-            return Err(format!(
-                "files: mode {:o} of `{path}` has more than 0777",
-                self.mode
-            ));
+            return Err(format!("files: mode {:o} of `{path}` has more than 0777", self.mode));
         }
         Ok(())
     }
@@ -191,9 +184,7 @@ pub struct Exit {
 /// Whether `id` may name an instance: 1 to 64 bytes of lower-case letters, digits, hyphens.
 pub fn is_instance_id(id: &str) -> bool {
     (1..=INSTANCE_ID_BYTES_MAX).contains(&id.len())
-        && id
-            .bytes()
-            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
 fn is_normalized(path: &str) -> bool {
@@ -201,8 +192,7 @@ fn is_normalized(path: &str) -> bool {
         && path.len() < 4096
         && !path.contains('\0')
         && path.strip_prefix('/').is_some_and(|rest| {
-            rest.split('/')
-                .all(|part| !part.is_empty() && part != "." && part != "..")
+            rest.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
         })
 }
 
@@ -226,9 +216,9 @@ fn check_process(
         }
     }
     match working_directory {
-        Some(path) if path != "/" && !is_normalized(path) => Err(format!(
-            "working_directory: `{path}` must be an absolute, normalized path"
-        )),
+        Some(path) if path != "/" && !is_normalized(path) => {
+            Err(format!("working_directory: `{path}` must be an absolute, normalized path"))
+        }
         _ => Ok(()),
     }
 }
@@ -239,13 +229,7 @@ mod tests {
 
     #[test]
     fn ids_that_could_leave_their_folder_are_refused() {
-        let table = [
-            ("a-1", true),
-            ("", false),
-            ("..", false),
-            ("a/b", false),
-            ("A", false),
-        ];
+        let table = [("a-1", true), ("", false), ("..", false), ("a/b", false), ("A", false)];
         for (id, expected) in table {
             assert_eq!(is_instance_id(id), expected, "{id}");
         }
@@ -267,11 +251,7 @@ mod tests {
         ];
         for (path, expected) in table {
             let mut spec = SandboxSpec::new(["true"]);
-            spec.files.push(FileSpec {
-                path: path.into(),
-                mode: 0o644,
-                bytes: Vec::new(),
-            });
+            spec.files.push(FileSpec { path: path.into(), mode: 0o644, bytes: Vec::new() });
             assert_eq!(spec.check().is_ok(), expected, "{path}");
         }
     }

@@ -36,19 +36,14 @@ pub(crate) fn clone_process(namespaces: i32, cgroup: Option<RawFd>) -> io::Resul
     // SAFETY: args is valid for its size, pidfd outlives the call, and no memory is shared
     // with the child, which returns on its own copy of this stack.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_clone3,
-            &raw mut args,
-            std::mem::size_of::<libc::clone_args>(),
-        )
+        libc::syscall(libc::SYS_clone3, &raw mut args, std::mem::size_of::<libc::clone_args>())
     };
     match check(ret)? {
         0 => Ok(Cloned::Child),
         // SAFETY: the kernel has just opened this descriptor for us (CLONE_PIDFD).
-        pid => Ok(Cloned::Parent {
-            pid: pid as u32,
-            pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) },
-        }),
+        pid => {
+            Ok(Cloned::Parent { pid: pid as u32, pidfd: unsafe { OwnedFd::from_raw_fd(pidfd) } })
+        }
     }
 }
 
@@ -56,8 +51,7 @@ pub(crate) fn clone_process(namespaces: i32, cgroup: Option<RawFd>) -> io::Resul
 pub(crate) fn pid_of(pidfd: &OwnedFd) -> Option<u32> {
     let path = format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd());
     let text = std::fs::read_to_string(path).ok()?;
-    text.lines()
-        .find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
+    text.lines().find_map(|line| line.strip_prefix("Pid:")?.trim().parse().ok())
 }
 
 /// `fork(2)`, for processes whose seccomp filter denies clone3. The same rule of one thread.
@@ -153,11 +147,7 @@ pub(crate) fn set_ids(uid: u32, gid: u32, drop_groups: bool) -> io::Result<()> {
     // SAFETY: integers only, and a null pointer with the length 0.
     unsafe {
         if drop_groups {
-            check(libc::syscall(
-                libc::SYS_setgroups,
-                0usize,
-                std::ptr::null::<u32>(),
-            ))?;
+            check(libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<u32>()))?;
         }
         check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
@@ -190,10 +180,7 @@ pub(crate) fn set_capabilities(mask: u64) -> io::Result<()> {
     }
     /// `_LINUX_CAPABILITY_VERSION_3`
     const VERSION_3: u32 = 0x2008_0522;
-    let header = Header {
-        version: VERSION_3,
-        pid: 0,
-    };
+    let header = Header { version: VERSION_3, pid: 0 };
     let (low, high) = (mask as u32, (mask >> 32) as u32);
     let data: [u32; 6] = [low, low, 0, high, high, 0];
     // SAFETY: header and data have the layout of version 3 and outlive the call.
@@ -205,11 +192,7 @@ pub(crate) fn new_session_keyring() -> io::Result<()> {
     const KEYCTL_JOIN_SESSION_KEYRING: i32 = 1;
     // SAFETY: a null name asks for an anonymous keyring.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_keyctl,
-            KEYCTL_JOIN_SESSION_KEYRING,
-            std::ptr::null::<u8>(),
-        )
+        libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, std::ptr::null::<u8>())
     };
     check(ret).map(drop)
 }
@@ -240,11 +223,7 @@ pub(crate) fn close_except(keep: &[RawFd]) {
 pub(crate) fn dup_onto(from: RawFd, to: RawFd) -> io::Result<()> {
     // SAFETY: integers only; `to` is one of the standard streams.
     let ret = unsafe {
-        if from == to {
-            libc::fcntl(from, libc::F_SETFD, 0)
-        } else {
-            libc::dup2(from, to)
-        }
+        if from == to { libc::fcntl(from, libc::F_SETFD, 0) } else { libc::dup2(from, to) }
     };
     check(ret.into()).map(drop)
 }
@@ -260,13 +239,7 @@ pub(crate) fn reset_signals() {
         // SAFETY: the structure has the kernel's layout; it is harmless that SIGKILL and
         // SIGSTOP are refused.
         unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                DEFAULT.as_ptr(),
-                old,
-                SET_BYTES,
-            );
+            libc::syscall(libc::SYS_rt_sigaction, signal, DEFAULT.as_ptr(), old, SET_BYTES);
         }
     }
     unblock_signals();
@@ -279,13 +252,7 @@ pub(crate) fn unblock_signals() {
     // SAFETY: a set of 64 signals is 8 bytes, which outlive the call.
     unsafe {
         let how = libc::SIG_SETMASK;
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            how,
-            &raw const none,
-            old,
-            SET_BYTES,
-        );
+        libc::syscall(libc::SYS_rt_sigprocmask, how, &raw const none, old, SET_BYTES);
     }
 }
 
@@ -307,11 +274,7 @@ pub(crate) fn signal_fd(signals: &[i32]) -> io::Result<OwnedFd> {
 /// Runs a program in place of this process; returns only the reason why it could not.
 pub(crate) fn exec(path: &CStr, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
-        strings
-            .iter()
-            .map(|s| s.as_ptr())
-            .chain([std::ptr::null()])
-            .collect()
+        strings.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: both lists end with a null pointer and their strings outlive the call.
@@ -330,14 +293,7 @@ pub(crate) fn loopback_up() -> io::Result<()> {
         request.ifr_name[0] = b'l' as libc::c_char;
         request.ifr_name[1] = b'o' as libc::c_char;
         request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
-        check(
-            libc::ioctl(
-                socket.as_raw_fd(),
-                libc::SIOCSIFFLAGS as _,
-                &raw const request,
-            )
-            .into(),
-        )?;
+        check(libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request).into())?;
     }
     Ok(())
 }
@@ -377,20 +333,11 @@ pub(crate) fn set_seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()
     };
     // SAFETY: sock_filter has the kernel's layout and the program outlives the call.
     let ret = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            0,
-            &raw const program,
-        )
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
     };
     check(ret).map(drop)
 }
 
 fn check(ret: libc::c_long) -> io::Result<libc::c_long> {
-    if ret == -1 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(ret)
-    }
+    if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }

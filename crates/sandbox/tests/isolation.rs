@@ -73,10 +73,7 @@ fn no_capabilities_no_new_privileges_and_a_filter() {
 
 #[test]
 fn setuid_programs_gain_nothing() {
-    check(
-        "cp /usr/bin/id /tmp/id; chmod 4755 /tmp/id; /tmp/id -u",
-        "1000",
-    );
+    check("cp /usr/bin/id /tmp/id; chmod 4755 /tmp/id; /tmp/id -u", "1000");
 }
 
 #[test]
@@ -154,11 +151,7 @@ fn the_host_name_is_its_own() {
         let mut spec =
             SandboxSpec::new(["sh", "-c", "uname -n; cat /etc/hostname; echo $HOSTNAME"]);
         spec.hostname = "box-7".into();
-        assert_eq!(
-            bench.run_spec("it", spec).1,
-            "box-7\nbox-7\nbox-7\n",
-            "{whose:?}"
-        );
+        assert_eq!(bench.run_spec("it", spec).1, "box-7\nbox-7\nbox-7\n", "{whose:?}");
     }
 }
 
@@ -171,10 +164,7 @@ fn without_network_there_is_only_the_loopback_interface() {
          /usr/bin/python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 2)' \
          2>&1 | tail -1"
     );
-    check(
-        &probe,
-        "lo\nConnectionRefusedError: [Errno 111] Connection refused",
-    );
+    check(&probe, "lo\nConnectionRefusedError: [Errno 111] Connection refused");
 }
 
 #[test]
@@ -217,15 +207,8 @@ fn files_are_written_before_the_start() {
 fn a_file_path_that_could_escape_is_refused() {
     let mut bench = Bench::new();
     let mut spec = SandboxSpec::new(["true"]);
-    spec.files = vec![FileSpec {
-        path: "/a/../../b".into(),
-        mode: 0o644,
-        bytes: Vec::new(),
-    }];
-    let reply = bench.ask(Request::Start {
-        instance: "it".into(),
-        spec,
-    });
+    spec.files = vec![FileSpec { path: "/a/../../b".into(), mode: 0o644, bytes: Vec::new() }];
+    let reply = bench.ask(Request::Start { instance: "it".into(), spec });
     assert!(matches!(reply, Reply::Refused { .. }), "{reply:?}");
 }
 
@@ -261,11 +244,7 @@ fn tmp_has_its_own_size() {
         spec.tmp_bytes_max = 1 << 20;
         let (_, output) = bench.run_spec("it", spec);
         let first_and_last = (output.lines().next(), output.lines().last());
-        assert_eq!(
-            first_and_last,
-            (Some("1777"), Some("1048576")),
-            "{whose:?}: {output}"
-        );
+        assert_eq!(first_and_last, (Some("1777"), Some("1048576")), "{whose:?}: {output}");
     }
 }
 

@@ -18,15 +18,8 @@ fn output_and_exit_codes_come_back() {
     for whose in everybody() {
         let mut bench = Bench::start(whose);
         let (exit, output) = bench.sh("it", "echo out; echo err >&2; exit 7");
-        assert_eq!(
-            (exit.code, exit.signal, exit.oom),
-            (Some(7), None, false),
-            "{whose:?}"
-        );
-        assert!(
-            output.contains("out\n") && output.contains("err\n"),
-            "{output}"
-        );
+        assert_eq!((exit.code, exit.signal, exit.oom), (Some(7), None, false), "{whose:?}");
+        assert!(output.contains("out\n") && output.contains("err\n"), "{output}");
         assert_eq!(exit.last_output.len(), output.len());
         assert_eq!(bench.state("it"), Some(InstanceState::Ended { exit }));
     }
@@ -46,26 +39,17 @@ fn a_program_that_is_not_there_is_named() {
         let table = [
             ("nonesuch", "cannot run `nonesuch`: not found in PATH"),
             ("/nonesuch", "cannot run `/nonesuch`: not found"),
-            (
-                "/etc/passwd",
-                "cannot run `/etc/passwd`: Permission denied (os error 13)",
-            ),
+            ("/etc/passwd", "cannot run `/etc/passwd`: Permission denied (os error 13)"),
         ];
         for (number, (program, expected)) in table.into_iter().enumerate() {
             let instance = format!("it-{number}");
             let spec = SandboxSpec::new([program]);
-            match bench.ask(Request::Start {
-                instance: instance.clone(),
-                spec,
-            }) {
+            match bench.ask(Request::Start { instance: instance.clone(), spec }) {
                 Reply::StartFailed { reason, .. } => assert_eq!(reason, expected, "{whose:?}"),
                 other => panic!("{other:?}"),
             }
             let state = bench.state(&instance);
-            assert!(
-                matches!(state, Some(InstanceState::Failed { .. })),
-                "{state:?}"
-            );
+            assert!(matches!(state, Some(InstanceState::Failed { .. })), "{state:?}");
             assert_eq!(bench.ask(Request::Forget { instance }), Reply::Done);
         }
     }
@@ -76,10 +60,7 @@ fn a_missing_working_directory_is_named() {
     let mut bench = Bench::new();
     let mut spec = SandboxSpec::new(["true"]);
     spec.working_directory = Some("/nowhere".into());
-    match bench.ask(Request::Start {
-        instance: "it".into(),
-        spec,
-    }) {
+    match bench.ask(Request::Start { instance: "it".into(), spec }) {
         Reply::StartFailed { step, .. } => assert_eq!(step, "change to the folder /nowhere"),
         other => panic!("{other:?}"),
     }
@@ -89,10 +70,7 @@ fn a_missing_working_directory_is_named() {
 fn an_instance_never_starts_twice() {
     let mut bench = Bench::new();
     bench.sh("it", "true");
-    let again = Request::Start {
-        instance: "it".into(),
-        spec: SandboxSpec::new(["true"]),
-    };
+    let again = Request::Start { instance: "it".into(), spec: SandboxSpec::new(["true"]) };
     assert_eq!(bench.ask(again.clone()), Reply::AlreadyExists);
     bench.crash_and_restart();
     assert_eq!(bench.ask(again), Reply::AlreadyExists);
@@ -103,10 +81,7 @@ fn a_bad_id_is_refused() {
     let mut bench = Bench::new();
     for id in ["", "..", "a/b", "A", &"a".repeat(65)] {
         let spec = SandboxSpec::new(["true"]);
-        let reply = bench.ask(Request::Start {
-            instance: id.into(),
-            spec,
-        });
+        let reply = bench.ask(Request::Start { instance: id.into(), spec });
         assert!(matches!(reply, Reply::Refused { .. }), "{id}: {reply:?}");
     }
 }
@@ -122,10 +97,7 @@ fn the_host_sees_the_main_process_under_the_told_id() {
         assert_eq!(bench.state("it"), Some(state));
         if support::is_root() {
             let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it lives");
-            let uid = status
-                .lines()
-                .find(|line| line.starts_with("Uid:"))
-                .expect("a uid");
+            let uid = status.lines().find(|line| line.starts_with("Uid:")).expect("a uid");
             assert!(!uid.split_ascii_whitespace().any(|uid| uid == "0"), "{uid}");
         }
     }
@@ -138,11 +110,7 @@ fn a_process_that_ignores_the_signal_is_killed_after_the_grace() {
         let script = "trap '' TERM; echo ready; while :; do sleep 1; done";
         let (init, _) = bench.start_spec("it", SandboxSpec::new(["sh", "-c", script]));
         bench.wait_for_output("it", 0, "ready");
-        let stop = Request::Stop {
-            instance: "it".into(),
-            signal: SIGTERM,
-            grace_ms: 200,
-        };
+        let stop = Request::Stop { instance: "it".into(), signal: SIGTERM, grace_ms: 200 };
         assert_eq!(bench.ask(stop.clone()), Reply::Done);
         let exit = bench.exit_of("it", 0);
         assert_eq!((exit.code, exit.signal), (None, Some(SIGKILL)), "{whose:?}");
@@ -157,11 +125,7 @@ fn a_process_that_obeys_ends_within_the_grace() {
     let script = "trap 'echo bye; exit 3' TERM; echo ready; while :; do sleep 0.01; done";
     bench.start_spec("it", SandboxSpec::new(["sh", "-c", script]));
     bench.wait_for_output("it", 0, "ready");
-    bench.ask(Request::Stop {
-        instance: "it".into(),
-        signal: SIGTERM,
-        grace_ms: 60_000,
-    });
+    bench.ask(Request::Stop { instance: "it".into(), signal: SIGTERM, grace_ms: 60_000 });
     assert_eq!(bench.exit_of("it", 0).code, Some(3));
     assert!(bench.output("it", 0).contains("bye"));
 }
@@ -186,9 +150,7 @@ fn sleeps_for_ever(user: &str) -> bool {
         .args(["-o", "stat=,args=", "-u", user])
         .output()
         .expect("ps runs");
-    String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .any(|line| line.contains("sleep 1000"))
+    String::from_utf8_lossy(&output.stdout).lines().any(|line| line.contains("sleep 1000"))
 }
 
 #[test]
@@ -203,37 +165,22 @@ fn orphans_are_reaped() {
 fn an_exec_runs_in_the_same_sandbox_under_the_same_restrictions() {
     for whose in everybody() {
         let mut bench = Bench::start(whose);
-        let main = [
-            "sh",
-            "-c",
-            "echo $$ > /tmp/shared; echo ready; exec sleep 1000",
-        ];
+        let main = ["sh", "-c", "echo $$ > /tmp/shared; echo ready; exec sleep 1000"];
         bench.start_spec("it", SandboxSpec::new(main));
         bench.wait_for_output("it", 0, "ready");
         let script = "cat /tmp/shared; id -u; grep -E '^(CapEff|NoNewPrivs|Seccomp):' /proc/self/status \
             | tr -d '\\t'; exit 4";
         let spec = ExecSpec::new(["sh", "-c", script]);
-        let exec = Request::Exec {
-            instance: "it".into(),
-            exec: 3,
-            spec,
-        };
+        let exec = Request::Exec { instance: "it".into(), exec: 3, spec };
         assert!(matches!(bench.ask(exec.clone()), Reply::Started { .. }));
         assert_eq!(bench.exit_of("it", 3).code, Some(4));
         let expected = "2\n1000\nCapEff:0000000000000000\nNoNewPrivs:1\nSeccomp:2\n";
         assert_eq!(bench.output("it", 3), expected, "{whose:?}");
         assert_eq!(bench.ask(exec), Reply::AlreadyExists);
         let missing = ExecSpec::new(["nonesuch"]);
-        let exec = Request::Exec {
-            instance: "it".into(),
-            exec: 4,
-            spec: missing,
-        };
+        let exec = Request::Exec { instance: "it".into(), exec: 4, spec: missing };
         assert!(matches!(bench.ask(exec), Reply::StartFailed { .. }));
-        assert!(matches!(
-            bench.state("it"),
-            Some(InstanceState::Running { .. })
-        ));
+        assert!(matches!(bench.state("it"), Some(InstanceState::Running { .. })));
     }
 }
 
@@ -242,23 +189,12 @@ fn a_signal_reaches_the_process_that_is_meant() {
     let mut bench = Bench::new();
     bench.start_spec("it", SandboxSpec::new(["sleep", "1000"]));
     let spec = ExecSpec::new(["sleep", "1000"]);
-    bench.ask(Request::Exec {
-        instance: "it".into(),
-        exec: 1,
-        spec,
-    });
-    let signal = |process| Request::Signal {
-        instance: "it".into(),
-        process,
-        signal: SIGTERM,
-    };
+    bench.ask(Request::Exec { instance: "it".into(), exec: 1, spec });
+    let signal = |process| Request::Signal { instance: "it".into(), process, signal: SIGTERM };
     assert_eq!(bench.ask(signal(1)), Reply::Done);
     assert_eq!(bench.exit_of("it", 1).signal, Some(SIGTERM));
     assert_eq!(bench.ask(signal(1)), Reply::NotFound);
-    assert!(matches!(
-        bench.state("it"),
-        Some(InstanceState::Running { .. })
-    ));
+    assert!(matches!(bench.state("it"), Some(InstanceState::Running { .. })));
     assert_eq!(bench.ask(signal(0)), Reply::Done);
     assert_eq!(bench.exit_of("it", 0).signal, Some(SIGTERM));
 }
@@ -275,15 +211,9 @@ fn standard_input_is_a_pipe_if_asked_for() {
         bytes: bytes.to_vec(),
         eof,
     };
-    assert_eq!(
-        bench.ask(write(b"hello\n", false)),
-        Reply::Accepted { bytes: 6 }
-    );
+    assert_eq!(bench.ask(write(b"hello\n", false)), Reply::Accepted { bytes: 6 });
     bench.wait_for_output("it", 0, "hello");
-    assert_eq!(
-        bench.ask(write(b"end\n", true)),
-        Reply::Accepted { bytes: 4 }
-    );
+    assert_eq!(bench.ask(write(b"end\n", true)), Reply::Accepted { bytes: 4 });
     assert_eq!(bench.exit_of("it", 0).code, Some(0));
     assert_eq!(bench.output("it", 0), "hello\nend\n");
 }
@@ -295,12 +225,7 @@ fn a_full_standard_input_is_not_waited_for() {
     spec.stdin_pipe = true;
     bench.start_spec("it", spec);
     let bytes = vec![0; 1 << 20];
-    let write = Request::WriteStdin {
-        instance: "it".into(),
-        process: 0,
-        bytes,
-        eof: true,
-    };
+    let write = Request::WriteStdin { instance: "it".into(), process: 0, bytes, eof: true };
     match bench.ask(write) {
         Reply::Accepted { bytes } => assert!(bytes > 0 && bytes < 1 << 20, "{bytes}"),
         other => panic!("{other:?}"),
@@ -326,22 +251,13 @@ fn a_dial_reaches_a_server_inside() {
             let argv = ["/usr/bin/python3", "-c", SERVER, family, address];
             bench.start_spec("it", SandboxSpec::new(argv));
             let ports = vec![80, 8080];
-            let listening = Request::Listening {
-                instance: "it".into(),
-                ports,
-            };
+            let listening = Request::Listening { instance: "it".into(), ports };
             let until = Instant::now() + DEADLINE;
             while bench.ask(listening.clone()) != (Reply::Listening { ports: vec![8080] }) {
-                assert!(
-                    Instant::now() < until,
-                    "{whose:?} {address}: it never listens"
-                );
+                assert!(Instant::now() < until, "{whose:?} {address}: it never listens");
                 std::thread::sleep(Duration::from_millis(5));
             }
-            let dial = |port| Request::Dial {
-                instance: "it".into(),
-                port,
-            };
+            let dial = |port| Request::Dial { instance: "it".into(), port };
             let (reply, fd) = bench.client.request_with_fd(dial(8080)).expect("an answer");
             assert_eq!(reply, Reply::Dialed);
             let mut stream = TcpStream::from(fd.expect("a descriptor"));
@@ -372,11 +288,7 @@ fn a_lost_connection_loses_nothing() {
         }
         other => panic!("{other:?}"),
     }
-    bench.ask(Request::Stop {
-        instance: "it".into(),
-        signal: SIGTERM,
-        grace_ms: 1000,
-    });
+    bench.ask(Request::Stop { instance: "it".into(), signal: SIGTERM, grace_ms: 1000 });
     assert_eq!(bench.exit_of("it", 0).signal, Some(SIGTERM));
 }
 
@@ -406,30 +318,21 @@ fn sandboxes_end_with_their_launcher_and_are_lost_afterwards() {
 fn forget_removes_everything_of_an_ended_instance_only() {
     for whose in everybody() {
         let mut bench = Bench::start(whose);
-        let forget = || Request::Forget {
-            instance: "it".into(),
-        };
+        let forget = || Request::Forget { instance: "it".into() };
         assert_eq!(bench.ask(forget()), Reply::NotFound);
         bench.start_spec(
             "it",
             SandboxSpec::new(["sh", "-c", "mkdir -m 0 ~/closed; exec sleep 1000"]),
         );
         assert!(matches!(bench.ask(forget()), Reply::Refused { .. }));
-        bench.ask(Request::Stop {
-            instance: "it".into(),
-            signal: SIGKILL,
-            grace_ms: 0,
-        });
+        bench.ask(Request::Stop { instance: "it".into(), signal: SIGKILL, grace_ms: 0 });
         bench.exit_of("it", 0);
         assert_eq!(bench.ask(forget()), Reply::Done);
         assert_eq!(bench.state("it"), None);
         let trash = bench.dir.path().join("trash");
         let until = Instant::now() + DEADLINE;
         while std::fs::read_dir(&trash).expect("listed").count() > 0 {
-            assert!(
-                Instant::now() < until,
-                "{whose:?}: the trash is not emptied"
-            );
+            assert!(Instant::now() < until, "{whose:?}: the trash is not emptied");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
@@ -462,11 +365,7 @@ fn a_shutdown_is_refused_while_something_runs_unless_all_is_to_stop() {
 #[test]
 fn rubbish_on_the_socket_harms_nobody_else() {
     let mut bench = Bench::new();
-    let rubbish: [&[u8]; 3] = [
-        &[255; 100],
-        &[4, 0, 0, 0, 1, 2, 3, 4],
-        b"GET / HTTP/1.1\r\n\r\n",
-    ];
+    let rubbish: [&[u8]; 3] = [&[255; 100], &[4, 0, 0, 0, 1, 2, 3, 4], b"GET / HTTP/1.1\r\n\r\n"];
     for bytes in rubbish {
         let mut socket = spawnery_sandbox::launcher::connect(bench.dir.path()).expect("connected");
         socket.write_all(bytes).expect("written");

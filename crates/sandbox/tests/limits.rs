@@ -16,10 +16,7 @@ fn using_up_the_memory_ends_it_and_says_so() {
         let mut spec = SandboxSpec::new(["/usr/bin/python3", "-c", script]);
         spec.memory_bytes = Some(64 << 20);
         let (exit, output) = bench.run_spec("it", spec);
-        assert!(
-            exit.oom && exit.code.is_none(),
-            "{whose:?}: {exit:?} {output}"
-        );
+        assert!(exit.oom && exit.code.is_none(), "{whose:?}: {exit:?} {output}");
     }
 }
 
@@ -51,14 +48,9 @@ fn usage_is_told_where_it_is_accounted() {
         "x = bytearray(50 << 20); print('ready', flush=True); import time; time.sleep(1000)";
     bench.start_spec("it", SandboxSpec::new(["/usr/bin/python3", "-c", script]));
     bench.wait_for_output("it", 0, "ready");
-    match bench.ask(Request::Usage {
-        instance: "it".into(),
-    }) {
+    match bench.ask(Request::Usage { instance: "it".into() }) {
         Reply::Usage { usage } => {
-            assert!(
-                usage.memory_bytes.is_none_or(|bytes| bytes > 50 << 20),
-                "{usage:?}"
-            );
+            assert!(usage.memory_bytes.is_none_or(|bytes| bytes > 50 << 20), "{usage:?}");
             assert!(usage.cpu_usec.is_none_or(|usec| usec > 0), "{usage:?}");
             assert!(usage.pids.is_none_or(|pids| pids == 1), "{usage:?}");
         }
@@ -69,36 +61,21 @@ fn usage_is_told_where_it_is_accounted() {
 #[test]
 fn a_flood_of_output_has_no_gap_but_the_one_that_is_told() {
     let mut bench = Bench::new();
-    let mut spec = SandboxSpec::new([
-        "sh",
-        "-c",
-        "yes 0123456789abcde | head -c 52428800; echo end",
-    ]);
+    let mut spec =
+        SandboxSpec::new(["sh", "-c", "yes 0123456789abcde | head -c 52428800; echo end"]);
     spec.log_bytes_max = 1 << 20;
     let (exit, _) = bench.run_spec("it", spec);
     assert_eq!(exit.code, Some(0));
     assert!(exit.last_output.ends_with(b"0123456789abcde\nend\n"));
     let reader = bench.reader("it", 0);
-    let (first, next) = (
-        reader.first_seq().expect("read"),
-        reader.next_seq().expect("read"),
-    );
+    let (first, next) = (reader.first_seq().expect("read"), reader.next_seq().expect("read"));
     assert!(first > 1 && next > first);
     let page = reader.read_from(1, usize::MAX).expect("read");
-    assert_eq!(
-        page.gaps,
-        [Gap {
-            from: 1,
-            to: first - 1
-        }]
-    );
+    assert_eq!(page.gaps, [Gap { from: 1, to: first - 1 }]);
     let numbers: Vec<u64> = page.records.iter().map(|record| record.seq).collect();
     assert_eq!(numbers, (first..next).collect::<Vec<_>>());
     let kept: usize = page.records.iter().map(|record| record.bytes.len()).sum();
-    assert!(
-        kept as u64 <= (1 << 20).max(LOG_BYTES_MIN) && kept > 1 << 19,
-        "{kept}"
-    );
+    assert!(kept as u64 <= (1 << 20).max(LOG_BYTES_MIN) && kept > 1 << 19, "{kept}");
 }
 
 #[test]
@@ -118,20 +95,12 @@ fn a_flood_does_not_keep_others_waiting_nor_grow_the_launcher() {
         let kib: u64 = status
             .lines()
             .find_map(|line| {
-                line.strip_prefix("RssAnon:")?
-                    .trim()
-                    .strip_suffix(" kB")?
-                    .parse()
-                    .ok()
+                line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB")?.parse().ok()
             })
             .expect("a size");
         assert!(kib < 8 * 1024, "{kib} KiB");
         if whose == As::Us {
-            bench.ask(Request::Stop {
-                instance: "flood".into(),
-                signal: 9,
-                grace_ms: 0,
-            });
+            bench.ask(Request::Stop { instance: "flood".into(), signal: 9, grace_ms: 0 });
             assert_eq!(bench.exit_of("flood", 0).signal, Some(9));
         }
     }
@@ -166,9 +135,5 @@ fn a_cpu_limit_slows_a_busy_process_down() {
         .filter_map(|path| std::fs::read_to_string(path).ok())
         .collect();
     let limited = |quota: &String| matches!(quota.trim(), "10000" | "10000 100000");
-    assert_eq!(
-        quotas.iter().filter(|quota| limited(quota)).count(),
-        1,
-        "{quotas:?}"
-    );
+    assert_eq!(quotas.iter().filter(|quota| limited(quota)).count(), 1, "{quotas:?}");
 }

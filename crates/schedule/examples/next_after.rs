@@ -17,14 +17,9 @@ const START: Timestamp = Timestamp(1_735_689_600_000);
 
 fn main() {
     for zone in ["UTC", "Europe/Zurich"] {
-        for expression in [
-            "* * * * *",
-            "*/15 * * * *",
-            "30 2 * * *",
-            "0 9 * * 1-5",
-            "0 0 29 2 *",
-            "@yearly",
-        ] {
+        for expression in
+            ["* * * * *", "*/15 * * * *", "30 2 * * *", "0 9 * * 1-5", "0 0 29 2 *", "@yearly"]
+        {
             measure(expression, zone);
         }
     }

@@ -49,11 +49,7 @@ impl Calendar {
         {
             return Some(found);
         }
-        let first = (
-            lowest(self.hours),
-            lowest(self.minutes),
-            lowest(self.seconds),
-        );
+        let first = (lowest(self.hours), lowest(self.minutes), lowest(self.seconds));
         let at_first = |year, month, day| {
             let date = Date::new(year, month, day as i8).ok()?;
             Some(date.at(first.0 as i8, first.1 as i8, first.2 as i8, 0))

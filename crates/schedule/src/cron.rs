@@ -72,10 +72,7 @@ impl Cron {
         let next = |after: &Timestamp| self.next_after(*after).filter(|time| *time <= until);
         let mut following = std::iter::successors(next(&after), next);
         let times = following.by_ref().take(count_max).collect();
-        Occurrences {
-            times,
-            more: following.next().is_some(),
-        }
+        Occurrences { times, more: following.next().is_some() }
     }
 
     /// The wall clock at `from`; for times of day, put forward to the end of what it shows for

@@ -77,10 +77,7 @@ impl Field {
         }
         match text.parse() {
             Ok(value) if (self.min()..=self.max()).contains(&value) => Ok(value),
-            _ => Err(CronError::OutOfRange {
-                field: self,
-                text: text.to_owned(),
-            }),
+            _ => Err(CronError::OutOfRange { field: self, text: text.to_owned() }),
         }
     }
 

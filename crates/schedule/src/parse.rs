@@ -75,10 +75,7 @@ fn nickname(text: &str) -> Result<&'static str, CronError> {
         let nearest = names.max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
         format!("did you mean `{}`?", nearest.expect("there are some"))
     };
-    Err(CronError::Nickname {
-        nickname: text.to_owned(),
-        mend,
-    })
+    Err(CronError::Nickname { nickname: text.to_owned(), mend })
 }
 
 /// The values of a field that has nothing special, one bit each.
@@ -151,10 +148,7 @@ fn day_of_week(item: &str, all: &str, days: &mut Days) -> Result<(), CronError> 
 /// The parts between the commas of a field.
 fn items(field: Field, text: &str) -> impl Iterator<Item = Result<&str, CronError>> {
     text.split(',').map(move |item| match item {
-        "" => Err(CronError::EmptyItem {
-            field,
-            text: text.to_owned(),
-        }),
+        "" => Err(CronError::EmptyItem { field, text: text.to_owned() }),
         item => Ok(item),
     })
 }
@@ -208,10 +202,6 @@ fn step_of(field: Field, item: &str, step: &str, span: u8) -> Result<u8, CronErr
     let digits = !step.is_empty() && step.bytes().all(|byte| byte.is_ascii_digit());
     match step.parse() {
         Ok(step) if digits && (1..=span).contains(&step) => Ok(step),
-        _ => Err(CronError::Step {
-            field,
-            text: item.to_owned(),
-            max: span.max(1),
-        }),
+        _ => Err(CronError::Step { field, text: item.to_owned(), max: span.max(1) }),
     }
 }

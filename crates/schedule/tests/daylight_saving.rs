@@ -9,10 +9,7 @@ fn check(zone: &str, day: &str, expression: &str, expected: &[&str]) {
     let zone = jiff::tz::TimeZoneDatabase::bundled().get(zone).unwrap();
     let day: jiff::civil::Date = day.parse().unwrap();
     let start = zone.to_zoned(day.at(0, 0, 0, 0)).unwrap().timestamp();
-    let end = zone
-        .to_zoned(day.tomorrow().unwrap().at(0, 0, 0, 0))
-        .unwrap()
-        .timestamp();
+    let end = zone.to_zoned(day.tomorrow().unwrap().at(0, 0, 0, 0)).unwrap().timestamp();
     let shared = |time: jiff::Timestamp| Timestamp(time.as_millisecond() as u64 - 1);
     let found = cron.between(shared(start), shared(end), 100);
     let shown = found.times.iter().map(|time| {
@@ -32,25 +29,14 @@ fn new_york_puts_its_clocks_forward_at_two() {
     check("0 2 * * *", &["03:00 -04:00"]);
     check("30 2 * * *", &["03:00 -04:00"]);
     check("0 3 * * *", &["03:00 -04:00"]);
-    check(
-        "30 1,2,3 * * *",
-        &["01:30 -05:00", "03:00 -04:00", "03:30 -04:00"],
-    );
+    check("30 1,2,3 * * *", &["01:30 -05:00", "03:00 -04:00", "03:30 -04:00"]);
     check("0,30 2 * * *", &["03:00 -04:00"]);
     check("0 2,3 * * *", &["03:00 -04:00"]);
     check("30 2 9 3 *", &["03:00 -04:00"]);
     check("30 2 * * SUN", &["03:00 -04:00"]);
     check("30 2 8,10 * *", &[]);
     check("*/30 2 * * *", &[]);
-    check(
-        "*/30 1-3 * * *",
-        &[
-            "01:00 -05:00",
-            "01:30 -05:00",
-            "03:00 -04:00",
-            "03:30 -04:00",
-        ],
-    );
+    check("*/30 1-3 * * *", &["01:00 -05:00", "01:30 -05:00", "03:00 -04:00", "03:30 -04:00"]);
     check(
         "45 */2 1-9 3 *",
         &[
@@ -78,34 +64,10 @@ fn new_york_puts_its_clocks_back_at_two() {
     check("0 1 * * *", &["01:00 -04:00"]);
     check("30 1 * * *", &["01:30 -04:00"]);
     check("0 2 * * *", &["02:00 -05:00"]);
-    check(
-        "0,30 1,2 * * *",
-        &[
-            "01:00 -04:00",
-            "01:30 -04:00",
-            "02:00 -05:00",
-            "02:30 -05:00",
-        ],
-    );
+    check("0,30 1,2 * * *", &["01:00 -04:00", "01:30 -04:00", "02:00 -05:00", "02:30 -05:00"]);
 
-    check(
-        "0 0-3 * * *",
-        &[
-            "00:00 -04:00",
-            "01:00 -04:00",
-            "02:00 -05:00",
-            "03:00 -05:00",
-        ],
-    );
-    check(
-        "*/30 1 * * *",
-        &[
-            "01:00 -04:00",
-            "01:30 -04:00",
-            "01:00 -05:00",
-            "01:30 -05:00",
-        ],
-    );
+    check("0 0-3 * * *", &["00:00 -04:00", "01:00 -04:00", "02:00 -05:00", "03:00 -05:00"]);
+    check("*/30 1 * * *", &["01:00 -04:00", "01:30 -04:00", "01:00 -05:00", "01:30 -05:00"]);
 }
 
 #[test]

@@ -20,38 +20,13 @@ fn check(expression: &str, expected: &[&str]) {
 #[test]
 fn the_fields_mean_what_crontab_says() {
     check("0 3 * * *", &["2025-03-01 03:00:00", "2025-03-02 03:00:00"]);
-    check(
-        "*/20 * * * *",
-        &["2025-03-01 00:20:00", "2025-03-01 00:40:00"],
-    );
-    check(
-        "15 */12 * * *",
-        &["2025-03-01 00:15:00", "2025-03-01 12:15:00"],
-    );
-    check(
-        "30 0 3 * * *",
-        &["2025-03-01 03:00:30", "2025-03-02 03:00:30"],
-    );
-    check(
-        "*/30 * * * * *",
-        &["2025-03-01 00:00:30", "2025-03-01 00:01:00"],
-    );
-    check(
-        "0 9-17/4 * * *",
-        &[
-            "2025-03-01 09:00:00",
-            "2025-03-01 13:00:00",
-            "2025-03-01 17:00:00",
-        ],
-    );
-    check(
-        "5,1 0 * * *",
-        &["2025-03-01 00:01:00", "2025-03-01 00:05:00"],
-    );
-    check(
-        "0 0 1 jan,Jul *",
-        &["2025-07-01 00:00:00", "2026-01-01 00:00:00"],
-    );
+    check("*/20 * * * *", &["2025-03-01 00:20:00", "2025-03-01 00:40:00"]);
+    check("15 */12 * * *", &["2025-03-01 00:15:00", "2025-03-01 12:15:00"]);
+    check("30 0 3 * * *", &["2025-03-01 03:00:30", "2025-03-02 03:00:30"]);
+    check("*/30 * * * * *", &["2025-03-01 00:00:30", "2025-03-01 00:01:00"]);
+    check("0 9-17/4 * * *", &["2025-03-01 09:00:00", "2025-03-01 13:00:00", "2025-03-01 17:00:00"]);
+    check("5,1 0 * * *", &["2025-03-01 00:01:00", "2025-03-01 00:05:00"]);
+    check("0 0 1 jan,Jul *", &["2025-07-01 00:00:00", "2026-01-01 00:00:00"]);
     check(
         "0 0 * * mon-wed",
         &[
@@ -63,71 +38,25 @@ fn the_fields_mean_what_crontab_says() {
     );
     check(
         "0 0 * * FRI-SUN",
-        &[
-            "2025-03-02 00:00:00",
-            "2025-03-07 00:00:00",
-            "2025-03-08 00:00:00",
-        ],
+        &["2025-03-02 00:00:00", "2025-03-07 00:00:00", "2025-03-08 00:00:00"],
     );
     check("0 1 * * 0", &["2025-03-02 01:00:00", "2025-03-09 01:00:00"]);
     check("0 1 * * 7", &["2025-03-02 01:00:00", "2025-03-09 01:00:00"]);
-    check(
-        "0 0 29 2 *",
-        &["2028-02-29 00:00:00", "2032-02-29 00:00:00"],
-    );
-    check(
-        "0 0 31 * *",
-        &["2025-03-31 00:00:00", "2025-05-31 00:00:00"],
-    );
+    check("0 0 29 2 *", &["2028-02-29 00:00:00", "2032-02-29 00:00:00"]);
+    check("0 0 31 * *", &["2025-03-31 00:00:00", "2025-05-31 00:00:00"]);
     check("  0   0 ? * 1 ", &["2025-03-03 00:00:00"]);
     check("0 0 L * ?", &["2025-03-31 00:00:00", "2025-04-30 00:00:00"]);
-    check(
-        "0 0 LW * *",
-        &[
-            "2025-03-31 00:00:00",
-            "2025-04-30 00:00:00",
-            "2025-05-30 00:00:00",
-        ],
-    );
-    check(
-        "0 12 1W * *",
-        &["2025-03-03 12:00:00", "2025-04-01 12:00:00"],
-    );
+    check("0 0 LW * *", &["2025-03-31 00:00:00", "2025-04-30 00:00:00", "2025-05-30 00:00:00"]);
+    check("0 12 1W * *", &["2025-03-03 12:00:00", "2025-04-01 12:00:00"]);
     check("0 0 31W 8 *", &["2025-08-29 00:00:00"]);
-    check(
-        "0 0 * * 5#2",
-        &["2025-03-14 00:00:00", "2025-04-11 00:00:00"],
-    );
-    check(
-        "0 0 * * fri#5",
-        &["2025-05-30 00:00:00", "2025-08-29 00:00:00"],
-    );
-    check(
-        "0 0 * * 5L",
-        &["2025-03-28 00:00:00", "2025-04-25 00:00:00"],
-    );
+    check("0 0 * * 5#2", &["2025-03-14 00:00:00", "2025-04-11 00:00:00"]);
+    check("0 0 * * fri#5", &["2025-05-30 00:00:00", "2025-08-29 00:00:00"]);
+    check("0 0 * * 5L", &["2025-03-28 00:00:00", "2025-04-25 00:00:00"]);
     // Either day will do, unless one of the fields starts with `*`.
-    check(
-        "0 0 13 * 5",
-        &[
-            "2025-03-07 00:00:00",
-            "2025-03-13 00:00:00",
-            "2025-03-14 00:00:00",
-        ],
-    );
-    check(
-        "0 0 */2 * 1",
-        &[
-            "2025-03-03 00:00:00",
-            "2025-03-17 00:00:00",
-            "2025-03-31 00:00:00",
-        ],
-    );
+    check("0 0 13 * 5", &["2025-03-07 00:00:00", "2025-03-13 00:00:00", "2025-03-14 00:00:00"]);
+    check("0 0 */2 * 1", &["2025-03-03 00:00:00", "2025-03-17 00:00:00", "2025-03-31 00:00:00"]);
     // A leap day at a weekend.
-    check(
-        "0 0 29 2 */6",
-        &["2032-02-29 00:00:00", "2048-02-29 00:00:00"],
-    );
+    check("0 0 29 2 */6", &["2032-02-29 00:00:00", "2048-02-29 00:00:00"]);
 }
 
 #[test]
@@ -155,24 +84,15 @@ fn an_error_names_the_field_and_the_mend() {
                 week) or six (second first), this one has 4";
     check("* * * *", four);
     check("0 * * * * * 2025", &four.replace("has 4", "has 7"));
-    check(
-        &"1,".repeat(300),
-        "a cron expression has at most 512 characters, this one has 600",
-    );
-    check(
-        "@dialy",
-        "`@dialy` is not a schedule; did you mean `@daily`?",
-    );
+    check(&"1,".repeat(300), "a cron expression has at most 512 characters, this one has 600");
+    check("@dialy", "`@dialy` is not a schedule; did you mean `@daily`?");
     check(
         "@reboot",
         "`@reboot` is not a schedule; what is to run whenever a machine is up is a service",
     );
     check("60 * * * *", "minute: 60 is out of range; write 0 to 59");
     check("* 24 * * *", "hour: 24 is out of range; write 0 to 23");
-    check(
-        "* * 0 * *",
-        "day of month: 0 is out of range; write 1 to 31",
-    );
+    check("* * 0 * *", "day of month: 0 is out of range; write 1 to 31");
     check("* * * 13 *", "month: 13 is out of range; write 1 to 12");
     check("* * * * 8", "day of week: 8 is out of range; write 0 to 7");
     check("60 * * * * *", "second: 60 is out of range; write 0 to 59");
@@ -183,22 +103,10 @@ fn an_error_names_the_field_and_the_mend() {
     check("x * * * *", "minute: `x` is not a value; write 0 to 59");
     check("-5 * * * *", "minute: `` is not a value; write 0 to 59");
     check("+5 * * * *", "minute: `+5` is not a value; write 0 to 59");
-    check(
-        "0 0 * * TEU",
-        "day of week: `TEU` is not a value; did you mean `TUE`?",
-    );
-    check(
-        "0 0 * jna *",
-        "month: `jna` is not a value; did you mean `JAN`?",
-    );
-    check(
-        "0 0 * MON *",
-        "month: `MON` is not a value; write 1 to 12, or JAN to DEC",
-    );
-    check(
-        "0 0 * * montag",
-        "day of week: `montag` is not a value; write 0 to 7, or SUN to SAT",
-    );
+    check("0 0 * * TEU", "day of week: `TEU` is not a value; did you mean `TUE`?");
+    check("0 0 * jna *", "month: `jna` is not a value; did you mean `JAN`?");
+    check("0 0 * MON *", "month: `MON` is not a value; write 1 to 12, or JAN to DEC");
+    check("0 0 * * montag", "day of week: `montag` is not a value; write 0 to 7, or SUN to SAT");
     check(
         "1,,2 * * * *",
         "minute: `1,,2` has nothing on one side of a comma; remove the comma or add a value",
@@ -227,14 +135,8 @@ fn an_error_names_the_field_and_the_mend() {
         "*/ * * * *",
         "minute: the step of `*/` must be a number from 1 to 59; any larger one would leave only the first value",
     );
-    check(
-        "5/15 * * * *",
-        "minute: `5/15` has a step but no range; write `5-59/15`",
-    );
-    check(
-        "* 22-2 * * *",
-        "hour: the range `22-2` ends before it starts; write `22-23,0-2`",
-    );
+    check("5/15 * * * *", "minute: `5/15` has a step but no range; write `5-59/15`");
+    check("* 22-2 * * *", "hour: the range `22-2` ends before it starts; write `22-23,0-2`");
     check(
         "* * * * FRI-MON",
         "day of week: the range `FRI-MON` ends before it starts; write `FRI-6,0-MON`",
@@ -248,10 +150,7 @@ fn an_error_names_the_field_and_the_mend() {
         "day of week: `5#6` is not a value; after `#` write 1 to 5: which one in the month",
     );
     check("* L * * *", "hour: `L` is not a value; write 0 to 23");
-    check(
-        "* * 1,? * *",
-        "day of month: `?` is not a value; write 1 to 31",
-    );
+    check("* * 1,? * *", "day of month: `?` is not a value; write 1 to 31");
     check(
         "0 0 30 2 *",
         "`0 0 30 2 *` never occurs: no year has such a day; check day of month and month",
@@ -265,9 +164,7 @@ fn an_error_names_the_field_and_the_mend() {
 #[test]
 fn an_unknown_time_zone_is_answered_with_the_nearest() {
     let check = |name: &str, mend: Option<&str>| {
-        let said = Cron::parse("@daily", name)
-            .err()
-            .map(|error| error.to_string());
+        let said = Cron::parse("@daily", name).err().map(|error| error.to_string());
         let expected = mend.map(|mend| format!("`{name}` is not a time zone; {mend}"));
         assert_eq!(said, expected);
     };

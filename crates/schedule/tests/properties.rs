@@ -107,13 +107,8 @@ fn by_hand(fields: &[String; 5], zone: &TimeZone, after: u64) -> BTreeSet<Timest
     let day = jiff::SignedDuration::from_hours(24);
     let end = start + jiff::SignedDuration::from_secs(WINDOW_SECS);
     let mut found = BTreeSet::new();
-    let mut wall = zone
-        .to_datetime(start - 2 * day)
-        .with()
-        .second(0)
-        .subsec_nanosecond(0)
-        .build()
-        .unwrap();
+    let mut wall =
+        zone.to_datetime(start - 2 * day).with().second(0).subsec_nanosecond(0).build().unwrap();
     let last = zone.to_datetime(end + 2 * day);
     while wall < last {
         if pattern.is_time_matching(&wall).unwrap() {
@@ -127,24 +122,14 @@ fn by_hand(fields: &[String; 5], zone: &TimeZone, after: u64) -> BTreeSet<Timest
                 AmbiguousOffset::Gap { .. } if interval => {}
                 // Read with the offset after the change, it is before the change.
                 AmbiguousOffset::Gap { after, .. } => {
-                    found.extend(
-                        zone.following(at(after))
-                            .next()
-                            .map(|change| change.timestamp()),
-                    );
+                    found.extend(zone.following(at(after)).next().map(|change| change.timestamp()));
                 }
             }
         }
-        wall = wall
-            .checked_add(jiff::SignedDuration::from_mins(1))
-            .unwrap();
+        wall = wall.checked_add(jiff::SignedDuration::from_mins(1)).unwrap();
     }
-    let within = found
-        .into_iter()
-        .filter(|time| start < *time && *time <= end);
-    within
-        .map(|time| Timestamp(time.as_millisecond() as u64))
-        .collect()
+    let within = found.into_iter().filter(|time| start < *time && *time <= end);
+    within.map(|time| Timestamp(time.as_millisecond() as u64)).collect()
 }
 
 fn zone_and_instant() -> impl Strategy<Value = (&'static str, u64)> {

@@ -34,11 +34,7 @@ pub(super) async fn serve(
         Ok(log) => log,
         Err(error) => return write_frame(stream, &refused(&error)).await,
     };
-    let mut source = Source {
-        log,
-        streams,
-        next: 1,
-    };
+    let mut source = Source { log, streams, next: 1 };
     // Before the first look at the files: what comes after it is news.
     let progress = source.log.progress();
     let first = match source.first_page(request.start).await {
@@ -111,13 +107,11 @@ impl Source {
     async fn first_page(&mut self, start: LogStart) -> Result<LogPage, LogError> {
         let page = match start {
             LogStart::Sequence(sequence) => {
-                self.read(move |files| files.read_from(sequence.max(1), PAGE_BYTES_MAX))
-                    .await?
+                self.read(move |files| files.read_from(sequence.max(1), PAGE_BYTES_MAX)).await?
             }
             LogStart::Tail(lines) => self.read(move |files| tail(&files, lines)).await?,
             LogStart::Since(time_ms) => {
-                self.read(move |files| files.since(time_ms, PAGE_BYTES_MAX))
-                    .await?
+                self.read(move |files| files.since(time_ms, PAGE_BYTES_MAX)).await?
             }
         };
         self.next = page.next_seq;
@@ -126,9 +120,7 @@ impl Source {
 
     async fn next_page(&mut self) -> Result<LogPage, LinkError> {
         let next = self.next;
-        let page = self
-            .read(move |files| files.read_from(next, PAGE_BYTES_MAX))
-            .await;
+        let page = self.read(move |files| files.read_from(next, PAGE_BYTES_MAX)).await;
         let page = page.map_err(std::io::Error::other)?;
         self.next = page.next_seq;
         Ok(page)
@@ -156,11 +148,7 @@ fn tail(files: &LogFiles, lines: u64) -> Result<LogPage, LogError> {
     let next = files.next_sequence()?;
     let records = files.tail_lines(usize::try_from(lines).unwrap_or(usize::MAX))?;
     let next_seq = records.last().map_or(next, |record| record.seq + 1);
-    Ok(LogPage {
-        records,
-        gaps: Vec::new(),
-        next_seq,
-    })
+    Ok(LogPage { records, gaps: Vec::new(), next_seq })
 }
 
 /// Sends a page, each gap before the record that follows it.
@@ -169,10 +157,7 @@ async fn send_page(stream: &mut (impl AsyncWrite + Unpin), page: LogPage) -> Res
     let mut frames = Vec::new();
     for record in page.records {
         while let Some(gap) = gaps.next_if(|gap| gap.to < record.seq) {
-            frames.extend(frame::encode(&LogFrame::Gap {
-                from: gap.from,
-                to: gap.to,
-            }));
+            frames.extend(frame::encode(&LogFrame::Gap { from: gap.from, to: gap.to }));
         }
         frames.extend(frame::encode(&record_frame(record)));
         if frames.len() > PAGE_BYTES_MAX {
@@ -181,10 +166,7 @@ async fn send_page(stream: &mut (impl AsyncWrite + Unpin), page: LogPage) -> Res
         }
     }
     for gap in gaps {
-        frames.extend(frame::encode(&LogFrame::Gap {
-            from: gap.from,
-            to: gap.to,
-        }));
+        frames.extend(frame::encode(&LogFrame::Gap { from: gap.from, to: gap.to }));
     }
     stream.write_all(&frames).await?;
     stream.flush().await?;

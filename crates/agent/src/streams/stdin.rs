@@ -26,10 +26,7 @@ pub(super) async fn serve(
     stream: &mut Stream,
 ) -> Result<(), LinkError> {
     // Writing nothing finds out whether there is something to write to.
-    if let Err(error) = runtime
-        .write_stdin(instance, process, Vec::new(), false)
-        .await
-    {
+    if let Err(error) = runtime.write_stdin(instance, process, Vec::new(), false).await {
         return write_frame(stream, &refused(&error)).await;
     }
     write_frame(stream, &StreamReply::Accepted).await?;
@@ -57,18 +54,13 @@ async fn write(
 ) -> Result<(), OperationError> {
     let mut delay = RETRY_DELAY;
     loop {
-        let StdinTaken { bytes: taken } = runtime
-            .write_stdin(instance, process, bytes.to_vec(), close)
-            .await?;
+        let StdinTaken { bytes: taken } =
+            runtime.write_stdin(instance, process, bytes.to_vec(), close).await?;
         bytes = bytes.get(taken..).unwrap_or_default();
         if bytes.is_empty() {
             return Ok(());
         }
-        delay = if taken > 0 {
-            RETRY_DELAY
-        } else {
-            (delay * 2).min(RETRY_DELAY_MAX)
-        };
+        delay = if taken > 0 { RETRY_DELAY } else { (delay * 2).min(RETRY_DELAY_MAX) };
         tokio::time::sleep(delay).await;
     }
 }

@@ -58,10 +58,7 @@ pub fn start_order(run: &[&str]) -> StartOrder {
             files: Vec::new(),
             stdin: None,
         },
-        stop: Stop {
-            signal: 15,
-            grace: DurationMs(10_000),
-        },
+        stop: Stop { signal: 15, grace: DurationMs(10_000) },
     }
 }
 
@@ -88,10 +85,7 @@ impl Data {
             data_dir: self.path().to_owned(),
             name: Name::new("node-1").expect("a name"),
             labels: BTreeMap::new(),
-            capacity: Some(Capacity {
-                memory: Bytes::mib(4096),
-                cpu: CpuMillis(2000),
-            }),
+            capacity: Some(Capacity { memory: Bytes::mib(4096), cpu: CpuMillis(2000) }),
             launcher_exe: PathBuf::from(env!("CARGO_BIN_EXE_agent-test-launcher")),
             version: "0.0.0".to_owned(),
         }
@@ -104,9 +98,7 @@ impl Data {
 
     pub fn signal_launcher(&self, signal: rustix::process::Signal) {
         let pid = self.launcher_pid().expect("a launcher runs");
-        let pid = i32::try_from(pid)
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
+        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
         rustix::process::kill_process(pid.expect("a pid"), signal).expect("it is ours");
     }
 }
@@ -136,11 +128,7 @@ impl Controller {
     pub fn new() -> Controller {
         let (sender, connections) = mpsc::unbounded_channel();
         let connector = Local::new(move |far| sender.send(far).map_err(std::io::Error::other));
-        Controller {
-            connections,
-            connector: Arc::new(connector),
-            epoch: 0,
-        }
+        Controller { connections, connector: Arc::new(connector), epoch: 0 }
     }
 
     pub fn connector(&self) -> Arc<dyn Connect> {
@@ -156,17 +144,11 @@ impl Controller {
             let (_, identity, mut stream, session) = self.greeted().await;
             assert!(matches!(identity, Identity::Joining { token, .. } if token == SECRET));
             let credential = Some(CREDENTIAL.to_owned());
-            let welcome = Welcome::Accepted {
-                node: node(),
-                credential,
-            };
+            let welcome = Welcome::Accepted { node: node(), credential };
             write_frame(&mut stream, &welcome).await.expect("sent");
             drop(session);
         }
-        let agent = soon("the agent", agent)
-            .await
-            .expect("no panic")
-            .expect("it starts");
+        let agent = soon("the agent", agent).await.expect("no panic").expect("it starts");
         assert_eq!(agent.node_id(), node());
         let link = self.accept().await;
         (agent, link)
@@ -176,10 +158,7 @@ impl Controller {
     pub async fn accept(&mut self) -> Link {
         let (incoming, identity, mut stream, session) = self.greeted().await;
         assert!(identity == known_identity());
-        let welcome = Welcome::Accepted {
-            node: node(),
-            credential: None,
-        };
+        let welcome = Welcome::Accepted { node: node(), credential: None };
         write_frame(&mut stream, &welcome).await.expect("sent");
         self.epoch += 1;
         Link::introduced(stream, session, incoming, self.epoch).await
@@ -188,10 +167,7 @@ impl Controller {
     /// Refuses the next connection.
     pub async fn refuse(&mut self, reason: &str, forever: bool) {
         let (_incoming, _, mut stream, _session) = self.greeted().await;
-        let welcome = Welcome::Refused {
-            reason: reason.to_owned(),
-            forever,
-        };
+        let welcome = Welcome::Refused { reason: reason.to_owned(), forever };
         write_frame(&mut stream, &welcome).await.expect("sent");
         // Until the agent has read it.
         let _ = read_frame::<Up, _>(&mut stream).await;
@@ -204,10 +180,7 @@ impl Controller {
 }
 
 pub fn known_identity() -> Identity {
-    Identity::Node {
-        node: node(),
-        credential: CREDENTIAL.to_owned(),
-    }
+    Identity::Node { node: node(), credential: CREDENTIAL.to_owned() }
 }
 
 /// Reads the introduction of an agent.
@@ -218,9 +191,7 @@ where
     let (session, mut incoming) = Session::server(connection);
     let stream = soon("a stream", incoming.recv()).await;
     let mut stream = stream.expect("the agent opens a stream");
-    let hello: Hello = soon("a hello", read_frame(&mut stream))
-        .await
-        .expect("a hello");
+    let hello: Hello = soon("a hello", read_frame(&mut stream)).await.expect("a hello");
     assert_eq!(hello.protocol, PROTOCOL_VERSION);
     (incoming, hello.identity, stream, session)
 }
@@ -245,20 +216,10 @@ impl Link {
         epoch: u64,
     ) -> Link {
         let report = read_report(&mut stream).await;
-        let introduction = report
-            .introduction
-            .clone()
-            .expect("a new link begins with it");
+        let introduction = report.introduction.clone().expect("a new link begins with it");
         let seen = BTreeMap::new();
-        let mut link = Link {
-            introduction,
-            seen,
-            stream,
-            session,
-            _incoming: incoming,
-            epoch,
-            sequence: 0,
-        };
+        let mut link =
+            Link { introduction, seen, stream, session, _incoming: incoming, epoch, sequence: 0 };
         link.take_in(report);
         link
     }
@@ -271,16 +232,7 @@ impl Link {
     /// Says what is wanted of one instance.
     pub async fn want(&mut self, instance: InstanceId, want: Want) {
         let revision = self.sequence + 1;
-        self.send(
-            Vec::new(),
-            false,
-            vec![Order {
-                instance,
-                revision,
-                want,
-            }],
-        )
-        .await;
+        self.send(Vec::new(), false, vec![Order { instance, revision, want }]).await;
     }
 
     pub async fn run(&mut self, instance: InstanceId, order: StartOrder) {
@@ -329,20 +281,13 @@ impl Link {
     pub async fn open(&self, request: &StreamRequest) -> (StreamReply, Stream) {
         let mut stream = self.session.open().await.expect("the link is up");
         write_frame(&mut stream, request).await.expect("sent");
-        let reply = soon("a reply", read_frame(&mut stream))
-            .await
-            .expect("a reply");
+        let reply = soon("a reply", read_frame(&mut stream)).await.expect("a reply");
         (reply, stream)
     }
 
     pub async fn logs(&self, instance: InstanceId, start: LogStart, follow: bool) -> LogStream {
         let process = 0;
-        let request = StreamRequest::Logs {
-            instance,
-            process,
-            start,
-            follow,
-        };
+        let request = StreamRequest::Logs { instance, process, start, follow };
         let (reply, stream) = self.open(&request).await;
         assert_eq!(reply, StreamReply::Accepted);
         LogStream { stream }
@@ -374,17 +319,11 @@ impl Link {
 
 /// An order to go on with an instance that was started before.
 pub fn run_again(instance: InstanceId, order: StartOrder) -> Order {
-    Order {
-        instance,
-        revision: 1,
-        want: Want::Run(Box::new(order)),
-    }
+    Order { instance, revision: 1, want: Want::Run(Box::new(order)) }
 }
 
 async fn read_report(stream: &mut Stream) -> Report {
-    let Up::Report(report) = soon("a report", read_frame(stream))
-        .await
-        .expect("a report");
+    let Up::Report(report) = soon("a report", read_frame(stream)).await.expect("a report");
     *report
 }
 
@@ -399,9 +338,7 @@ impl LogStream {
     }
 
     pub async fn next(&mut self) -> LogFrame {
-        soon("output", read_frame(&mut self.stream))
-            .await
-            .expect("a frame")
+        soon("output", read_frame(&mut self.stream)).await.expect("a frame")
     }
 
     /// Reads until the output so far ends with `text`; gives the sequence number of the last.
@@ -409,9 +346,7 @@ impl LogStream {
         let mut output = String::new();
         loop {
             match self.next().await {
-                LogFrame::Record {
-                    sequence, bytes, ..
-                } => {
+                LogFrame::Record { sequence, bytes, .. } => {
                     output += &String::from_utf8_lossy(&bytes);
                     if output.ends_with(text) {
                         return sequence;

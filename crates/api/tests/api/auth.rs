@@ -16,16 +16,10 @@ async fn only_a_request_that_shows_the_token_is_answered() {
         let answer = api.request(request.body(Body::empty()).unwrap()).await;
         assert_eq!(answer.status.as_u16(), status, "{authorization:?} {path}");
         if status == 401 {
-            assert_eq!(
-                answer.headers["www-authenticate"],
-                "Bearer realm=\"spawnery\""
-            );
+            assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"spawnery\"");
             let body = String::from_utf8(answer.body.to_vec()).unwrap();
             let shown = authorization.and_then(|text| text.split_once(' '));
-            assert!(
-                shown.is_none_or(|(_, token)| !body.contains(token)),
-                "{body}"
-            );
+            assert!(shown.is_none_or(|(_, token)| !body.contains(token)), "{body}");
         }
     };
     let good = format!("Bearer {TOKEN}");
@@ -47,22 +41,13 @@ async fn only_a_request_that_shows_the_token_is_answered() {
 #[tokio::test]
 async fn a_web_page_cannot_call_by_a_name_of_its_own() {
     let names = Some(vec!["spawnery.example".to_owned()]);
-    let api = Api::start_with(Config {
-        host_names: names,
-        ..Config::default()
-    })
-    .await;
+    let api = Api::start_with(Config { host_names: names, ..Config::default() }).await;
     let call = async |host: &str| -> Answer {
         let request = Request::builder().uri("/v1/status").header("host", host);
         let request = request.header("authorization", format!("Bearer {TOKEN}"));
         api.request(request.body(Body::empty()).unwrap()).await
     };
-    for host in [
-        "127.0.0.1:9000",
-        "localhost:9000",
-        "spawnery.example",
-        "[::1]",
-    ] {
+    for host in ["127.0.0.1:9000", "localhost:9000", "spawnery.example", "[::1]"] {
         call(host).await.expect(200);
     }
     for host in ["evil.example", "127.0.0.1.evil.example:9000", ""] {

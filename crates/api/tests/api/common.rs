@@ -59,11 +59,7 @@ impl Api {
         };
         let controller = Controller::start(journal).await.unwrap();
         let router = router(controller.clone(), Tokens::of_admin(TOKEN), config);
-        Api {
-            router,
-            controller,
-            _folder: folder,
-        }
+        Api { router, controller, _folder: folder }
     }
 
     /// Starts with [`MANIFEST`] applied.
@@ -77,11 +73,7 @@ impl Api {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let body = axum::body::to_bytes(body, 64 << 20).await.unwrap();
-        Answer {
-            status: head.status,
-            headers: head.headers,
-            body,
-        }
+        Answer { status: head.status, headers: head.headers, body }
     }
 
     pub(crate) async fn send(&self, method: &str, path: &str, body: impl Into<Body>) -> Answer {
@@ -121,10 +113,7 @@ impl Api {
 
     /// Creates a session from the template and gives its id.
     pub(crate) async fn session(&self) -> String {
-        let created = self
-            .post("/v1/sessions", r#"{"template": "shell"}"#)
-            .await
-            .expect(201);
+        let created = self.post("/v1/sessions", r#"{"template": "shell"}"#).await.expect(201);
         created["id"].as_str().unwrap().to_owned()
     }
 
@@ -155,10 +144,7 @@ impl Api {
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         let pieces = response.into_body().into_data_stream();
-        Stream {
-            pieces,
-            text: String::new(),
-        }
+        Stream { pieces, text: String::new() }
     }
 }
 
@@ -176,17 +162,10 @@ impl Answer {
     pub(crate) fn problem(self, status: u16, code: &str) -> Value {
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem = self.expect(status);
-        assert_eq!(
-            problem["type"],
-            format!("urn:spawnery:problem:{code}"),
-            "{problem}"
-        );
+        assert_eq!(problem["type"], format!("urn:spawnery:problem:{code}"), "{problem}");
         assert_eq!(problem["status"], status);
         for field in ["title", "detail", "instance"] {
-            assert!(
-                problem[field].as_str().is_some_and(|text| !text.is_empty()),
-                "{problem}"
-            );
+            assert!(problem[field].as_str().is_some_and(|text| !text.is_empty()), "{problem}");
         }
         problem
     }

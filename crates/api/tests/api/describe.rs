@@ -13,23 +13,13 @@ async fn the_description_is_complete() {
         for (method, operation) in item.as_object().unwrap() {
             let place = format!("{method} {path}");
             assert!(operation["summary"].is_string(), "{place} has no summary");
-            assert_eq!(
-                operation["tags"].as_array().map(Vec::len),
-                Some(1),
-                "{place}"
-            );
+            assert_eq!(operation["tags"].as_array().map(Vec::len), Some(1), "{place}");
             assert!(ids.insert(operation["operationId"].to_string()), "{place}");
             let problem = &operation["responses"]["default"]["$ref"];
             assert_eq!(problem, "#/components/responses/Problem", "{place}");
-            for name in path
-                .split('{')
-                .skip(1)
-                .map(|rest| rest.split('}').next().unwrap())
-            {
+            for name in path.split('{').skip(1).map(|rest| rest.split('}').next().unwrap()) {
                 let parameters = operation["parameters"].as_array().unwrap();
-                let found = parameters
-                    .iter()
-                    .any(|p| p["name"] == name && p["in"] == "path");
+                let found = parameters.iter().any(|p| p["name"] == name && p["in"] == "path");
                 assert!(found, "{place} does not describe {name}");
             }
         }
@@ -40,10 +30,7 @@ async fn the_description_is_complete() {
     assert!(ids.len() >= 35, "{ids:?}");
     references(&description, &mut |reference| {
         let pointer = reference.strip_prefix('#').unwrap();
-        assert!(
-            description.pointer(pointer).is_some(),
-            "{reference} leads nowhere"
-        );
+        assert!(description.pointer(pointer).is_some(), "{reference} leads nowhere");
     });
 }
 

@@ -6,9 +6,7 @@ use crate::common::{Api, Stream};
 async fn events_go_on_after_the_last_one_that_was_seen() {
     let api = Api::with_manifest().await;
     let id = api.session().await;
-    let mut events = api
-        .stream("/v1/events?after=oldest&workload=shell", &[])
-        .await;
+    let mut events = api.stream("/v1/events?after=oldest&workload=shell", &[]).await;
     let added = events.expect("event").await;
     assert_eq!(added.data["kind"], "workload.added");
     assert_eq!(added.id.as_deref(), added.data["id"].as_str());

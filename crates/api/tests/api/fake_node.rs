@@ -45,11 +45,7 @@ impl FakeNode {
     pub(crate) async fn join(api: &Api, name: &str) -> FakeNode {
         let reply = api.post("/v1/join-tokens", "").await.expect(201);
         let token = reply["token"].as_str().unwrap();
-        let secret = token
-            .strip_suffix(FINGERPRINT)
-            .unwrap()
-            .strip_suffix('.')
-            .unwrap();
+        let secret = token.strip_suffix(FINGERPRINT).unwrap().strip_suffix('.').unwrap();
 
         let (near, far) = tokio::io::duplex(1 << 20);
         let controller = api.controller.clone();
@@ -57,14 +53,8 @@ impl FakeNode {
         let (session, mut incoming) = Session::client(near);
         let mut stream = session.open().await.unwrap();
         let name = Name::new(name).unwrap();
-        let identity = Identity::Joining {
-            token: secret.to_owned(),
-            name: name.clone(),
-        };
-        let hello = Hello {
-            protocol: PROTOCOL_VERSION,
-            identity,
-        };
+        let identity = Identity::Joining { token: secret.to_owned(), name: name.clone() };
+        let hello = Hello { protocol: PROTOCOL_VERSION, identity };
         write_frame(&mut stream, &hello).await.unwrap();
         let welcome = read_frame::<Welcome, _>(&mut stream).await.unwrap();
         let Welcome::Accepted { node, .. } = welcome else {
@@ -104,11 +94,7 @@ impl FakeNode {
                 }
             }
         });
-        FakeNode {
-            id: node,
-            shared,
-            task,
-        }
+        FakeNode { id: node, shared, task }
     }
 
     /// Writes a line to the standard output of an instance.
@@ -125,9 +111,7 @@ impl FakeNode {
     /// Puts any frame into the log of an instance.
     pub(crate) fn tell(&self, instance: &str, frame: LogFrame) {
         let instance = instance.parse().unwrap();
-        self.shared
-            .logs
-            .send_modify(|logs| logs.entry(instance).or_default().push(frame));
+        self.shared.logs.send_modify(|logs| logs.entry(instance).or_default().push(frame));
     }
 
     /// Ends an instance: its log says so, and then its node.
@@ -139,9 +123,7 @@ impl FakeNode {
             ..Exit::default()
         };
         self.tell(instance, LogFrame::Exited { exit: exit.clone() });
-        self.shared
-            .observe(instance.parse().unwrap(), Observation::Ended { exit })
-            .await;
+        self.shared.observe(instance.parse().unwrap(), Observation::Ended { exit }).await;
     }
 
     /// Waits until something was asked that begins so.
@@ -149,14 +131,8 @@ impl FakeNode {
         let mut asked = self.shared.asked.subscribe();
         let found = |asked: &Vec<String>| asked.iter().any(|asked| asked.starts_with(beginning));
         let wait = tokio::time::timeout(crate::common::DEADLINE, asked.wait_for(found)).await;
-        let asked = wait
-            .unwrap_or_else(|_| panic!("{beginning} was never asked"))
-            .unwrap();
-        asked
-            .iter()
-            .find(|asked| asked.starts_with(beginning))
-            .unwrap()
-            .clone()
+        let asked = wait.unwrap_or_else(|_| panic!("{beginning} was never asked")).unwrap();
+        asked.iter().find(|asked| asked.starts_with(beginning)).unwrap().clone()
     }
 }
 
@@ -170,10 +146,7 @@ fn introduction(name: Name) -> Introduction {
     Introduction {
         name,
         labels: BTreeMap::new(),
-        capacity: Capacity {
-            memory: Bytes(64 << 30),
-            cpu: CpuMillis(64_000),
-        },
+        capacity: Capacity { memory: Bytes(64 << 30), cpu: CpuMillis(64_000) },
         version: "0.0.0".to_owned(),
         incarnation: 1,
     }
@@ -200,11 +173,7 @@ impl Shared {
         let mut writer = self.writer.lock().await;
         let revision = writer.revisions.entry(instance).or_default();
         *revision += 1;
-        let observed = Observed {
-            instance,
-            revision: *revision,
-            observation,
-        };
+        let observed = Observed { instance, revision: *revision, observation };
         drop(writer);
         self.report(None, vec![observed]).await;
     }
@@ -221,11 +190,7 @@ impl Shared {
             match order.want {
                 Want::Run(_) => self.observe(instance, Observation::Ready { pid: 42 }).await,
                 Want::Stop => {
-                    let exit = Exit {
-                        signal: Some(15),
-                        at: Timestamp(6000),
-                        ..Exit::default()
-                    };
+                    let exit = Exit { signal: Some(15), at: Timestamp(6000), ..Exit::default() };
                     self.observe(instance, Observation::Ended { exit }).await;
                 }
                 Want::Forget => {
@@ -240,25 +205,11 @@ impl Shared {
             return;
         };
         match request {
-            StreamRequest::Logs {
-                instance,
-                start,
-                follow,
-                process,
-            } => {
-                self.stream_log(stream, (instance, process), start, follow)
-                    .await;
+            StreamRequest::Logs { instance, start, follow, process } => {
+                self.stream_log(stream, (instance, process), start, follow).await;
             }
-            StreamRequest::Exec {
-                run,
-                env,
-                working_directory,
-                stdin,
-                ..
-            } => {
-                self.note(format!(
-                    "exec {run:?} {env:?} {working_directory:?} {stdin}"
-                ));
+            StreamRequest::Exec { run, env, working_directory, stdin, .. } => {
+                self.note(format!("exec {run:?} {env:?} {working_directory:?} {stdin}"));
                 let reply = match run[0].as_str() {
                     "missing" => StreamReply::Refused {
                         kind: RefusalKind::Failed,
@@ -268,9 +219,7 @@ impl Shared {
                 };
                 let _ = write_frame(&mut stream, &reply).await;
             }
-            StreamRequest::Signal {
-                process, signal, ..
-            } => {
+            StreamRequest::Signal { process, signal, .. } => {
                 self.note(format!("signal {signal} to {process}"));
                 let _ = write_frame(&mut stream, &StreamReply::Accepted).await;
             }
@@ -299,10 +248,7 @@ impl Shared {
         let known = logs.borrow_and_update().get(&instance).cloned();
         let Some(mut frames) = known.filter(|_| process == 0) else {
             let reason = format!("there is no process {process} of {instance}");
-            let reply = StreamReply::Refused {
-                kind: RefusalKind::Unknown,
-                reason,
-            };
+            let reply = StreamReply::Refused { kind: RefusalKind::Unknown, reason };
             let _ = write_frame(&mut stream, &reply).await;
             return;
         };
@@ -332,11 +278,7 @@ impl Shared {
             if logs.changed().await.is_err() {
                 return;
             }
-            frames = logs
-                .borrow_and_update()
-                .get(&instance)
-                .cloned()
-                .unwrap_or_default();
+            frames = logs.borrow_and_update().get(&instance).cloned().unwrap_or_default();
         }
     }
 }

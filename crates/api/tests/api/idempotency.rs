@@ -30,9 +30,7 @@ async fn a_key_of_another_request_is_refused() {
     let api = Api::with_manifest().await;
     let key = [("idempotency-key", "one")];
     let body = r#"{"template":"shell"}"#;
-    api.send_with("POST", "/v1/sessions", &key, body)
-        .await
-        .expect(201);
+    api.send_with("POST", "/v1/sessions", &key, body).await.expect(201);
     let other = r#"{"session":{"run":["a"]}}"#;
     let answer = api.send_with("POST", "/v1/sessions", &key, other).await;
     answer.problem(422, "idempotency-conflict");
@@ -48,16 +46,10 @@ async fn a_key_of_another_request_is_refused() {
 async fn join_tokens_of_different_requests_differ() {
     let api = Api::start().await;
     let token = async |headers: &[(&str, &str)]| {
-        let answer = api
-            .send_with("POST", "/v1/join-tokens", headers, "")
-            .await
-            .expect(201);
+        let answer = api.send_with("POST", "/v1/join-tokens", headers, "").await.expect(201);
         answer["token"].as_str().unwrap().to_owned()
     };
     let first = token(&[]).await;
     assert_ne!(first, token(&[]).await);
-    assert_ne!(
-        token(&[("idempotency-key", "a")]).await,
-        token(&[("idempotency-key", "b")]).await
-    );
+    assert_ne!(token(&[("idempotency-key", "a")]).await, token(&[("idempotency-key", "b")]).await);
 }

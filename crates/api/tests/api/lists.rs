@@ -17,11 +17,7 @@ async fn the_pages_of_a_list_hold_each_item_once() {
             let page = api.get(&path).await.expect(200);
             let items = page["items"].as_array().unwrap();
             assert!(items.len() <= limit);
-            seen.extend(
-                items
-                    .iter()
-                    .map(|item| item["id"].as_str().unwrap().to_owned()),
-            );
+            seen.extend(items.iter().map(|item| item["id"].as_str().unwrap().to_owned()));
             let Some(next) = page["next"].as_str() else {
                 break;
             };
@@ -35,23 +31,14 @@ async fn the_pages_of_a_list_hold_each_item_once() {
 #[tokio::test]
 async fn workloads_are_listed_by_name_a_page_at_a_time() {
     let api = Api::start().await;
-    let jobs: Vec<String> = (0..5)
-        .map(|n| format!(r#""j{n}":{{"run":"date"}}"#))
-        .collect();
-    let manifest = format!(
-        r#"{{"jobs":{{{}}},"services":{{"j5":{{"run":"a"}}}}}}"#,
-        jobs.join(",")
-    );
+    let jobs: Vec<String> = (0..5).map(|n| format!(r#""j{n}":{{"run":"date"}}"#)).collect();
+    let manifest =
+        format!(r#"{{"jobs":{{{}}},"services":{{"j5":{{"run":"a"}}}}}}"#, jobs.join(","));
     api.put("/v1/manifest", &manifest).await.expect(200);
     let first = api.get("/v1/jobs?limit=3").await.expect(200);
     assert_eq!(first["next"], "j2");
     let second = api.get("/v1/jobs?limit=3&after=j2").await.expect(200);
-    let names: Vec<_> = second["items"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|j| &j["name"])
-        .collect();
+    let names: Vec<_> = second["items"].as_array().unwrap().iter().map(|j| &j["name"]).collect();
     assert_eq!(names, ["j3", "j4"]);
     assert!(second["next"].is_null());
 }

@@ -8,9 +8,7 @@ use spawnery_wire::link::LogFrame;
 async fn a_log_is_followed_from_before_its_start_to_the_reason_of_its_end() {
     let api = Api::with_manifest().await;
     let id = api.session().await;
-    let mut log = api
-        .stream(&format!("/v1/sessions/{id}/logs?follow=true"), &[])
-        .await;
+    let mut log = api.stream(&format!("/v1/sessions/{id}/logs?follow=true"), &[]).await;
     let node = FakeNode::join(&api, "one").await;
     node.write(&id, 1, "hello\n");
     let sent = log.expect("output").await;
@@ -18,20 +16,9 @@ async fn a_log_is_followed_from_before_its_start_to_the_reason_of_its_end() {
     assert_eq!(sent.data["text"], "hello\n");
     assert_eq!(sent.data["stream"], "stdout");
     node.tell(&id, LogFrame::Gap { from: 2, to: 8 });
-    assert_eq!(
-        log.expect("gap").await.data,
-        serde_json::json!({"from": 2, "to": 8})
-    );
+    assert_eq!(log.expect("gap").await.data, serde_json::json!({"from": 2, "to": 8}));
     let bytes = vec![0xff, 0xfe];
-    node.tell(
-        &id,
-        LogFrame::Record {
-            sequence: 9,
-            at_ms: 7,
-            stream: 2,
-            bytes,
-        },
-    );
+    node.tell(&id, LogFrame::Record { sequence: 9, at_ms: 7, stream: 2, bytes });
     let sent = log.expect("output").await;
     assert_eq!(sent.data["base64"], "//4=");
     assert_eq!(sent.data["stream"], "stderr");

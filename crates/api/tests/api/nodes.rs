@@ -22,10 +22,7 @@ async fn a_node_is_found_by_name_and_id_and_can_be_drained() {
     let id = node.id.to_string();
     for text in ["one", &id, &id[..4]] {
         let shown = api.get(&format!("/v1/nodes/{text}")).await.expect(200);
-        assert_eq!(
-            (&shown["name"], &shown["status"]),
-            (&"one".into(), &"up".into())
-        );
+        assert_eq!((&shown["name"], &shown["status"]), (&"one".into(), &"up".into()));
         assert_eq!(shown["memory_bytes"], 64u64 << 30);
     }
     for draining in [true, false] {
@@ -33,9 +30,7 @@ async fn a_node_is_found_by_name_and_id_and_can_be_drained() {
         let shown = api.post("/v1/nodes/one/drain", &body).await.expect(200);
         assert_eq!(shown["draining"], draining);
     }
-    api.delete("/v1/nodes/one")
-        .await
-        .problem(409, "node-not-lost");
+    api.delete("/v1/nodes/one").await.problem(409, "node-not-lost");
     let nodes = api.get("/v1/nodes").await.expect(200);
     assert_eq!(nodes["items"].as_array().unwrap().len(), 1);
 }
@@ -43,9 +38,7 @@ async fn a_node_is_found_by_name_and_id_and_can_be_drained() {
 #[tokio::test]
 async fn a_server_without_an_authority_lets_nobody_join() {
     let api = Api::start_with(Config::default()).await;
-    api.post("/v1/join-tokens", "")
-        .await
-        .problem(409, "joining-off");
+    api.post("/v1/join-tokens", "").await.problem(409, "joining-off");
 }
 
 #[tokio::test]
@@ -72,10 +65,7 @@ async fn status_and_figures_count_what_there_is() {
         "spawnery_journal_full 0",
         "spawnery_http_requests_total{status=\"5xx\"} 0",
     ] {
-        assert!(
-            text.lines().any(|found| found == line),
-            "{line} is missing in\n{text}"
-        );
+        assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
     }
     assert!(text.ends_with("# EOF\n"));
 }

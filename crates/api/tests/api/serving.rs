@@ -9,10 +9,7 @@ use tokio::sync::watch;
 #[tokio::test]
 async fn a_server_that_stops_ends_its_streams_and_then_itself() {
     let (stop, stopping) = watch::channel(false);
-    let config = Config {
-        stopping: Stopping::new(stopping),
-        ..Config::default()
-    };
+    let config = Config { stopping: Stopping::new(stopping), ..Config::default() };
     let api = Api::start_with(config).await;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

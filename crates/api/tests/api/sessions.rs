@@ -7,20 +7,9 @@ use crate::fake_node::FakeNode;
 async fn a_session_waits_with_a_reason_then_runs_then_ends_with_a_reason() {
     let api = Api::with_manifest().await;
     let id = api.session().await;
-    let waiting = api
-        .get(&format!("/v1/sessions/{}", &id[..6]))
-        .await
-        .expect(200);
-    assert_eq!(
-        (&waiting["id"], &waiting["phase"]),
-        (&id.clone().into(), &"pending".into())
-    );
-    assert!(
-        waiting["waits_for"]
-            .as_str()
-            .is_some_and(|reason| !reason.is_empty()),
-        "{waiting}"
-    );
+    let waiting = api.get(&format!("/v1/sessions/{}", &id[..6])).await.expect(200);
+    assert_eq!((&waiting["id"], &waiting["phase"]), (&id.clone().into(), &"pending".into()));
+    assert!(waiting["waits_for"].as_str().is_some_and(|reason| !reason.is_empty()), "{waiting}");
     assert_eq!(waiting["owner"], "admin");
 
     let node = FakeNode::join(&api, "one").await;
@@ -34,24 +23,14 @@ async fn a_session_waits_with_a_reason_then_runs_then_ends_with_a_reason() {
     assert_eq!(ended["end"]["code"], "failed");
     assert_eq!(ended["end"]["exit_code"], 3);
     assert_eq!(ended["end"]["last_output"], "bye");
-    assert!(
-        ended["end"]["reason"]
-            .as_str()
-            .unwrap()
-            .contains("exit code 3")
-    );
+    assert!(ended["end"]["reason"].as_str().unwrap().contains("exit code 3"));
 }
 
 #[tokio::test]
 async fn a_session_that_is_ended_says_by_whom() {
     let api = Api::with_manifest().await;
     let _node = FakeNode::join(&api, "one").await;
-    let created = api
-        .post(
-            "/v1/sessions",
-            r#"{"session":{"run":["cat"]},"name":"mine"}"#,
-        )
-        .await;
+    let created = api.post("/v1/sessions", r#"{"session":{"run":["cat"]},"name":"mine"}"#).await;
     let location = created.headers["location"].to_str().unwrap().to_owned();
     let id = created.expect(201)["id"].as_str().unwrap().to_owned();
     assert_eq!(location, format!("/v1/sessions/{id}"));
@@ -72,12 +51,8 @@ async fn an_instance_of_a_service_is_no_session() {
     let instances = api.get("/v1/instances?kind=service").await.expect(200);
     let id = instances["items"][0]["id"].as_str().unwrap().to_owned();
     api.get(&format!("/v1/instances/{id}")).await.expect(200);
-    api.get(&format!("/v1/sessions/{id}"))
-        .await
-        .problem(404, "instance-unknown");
-    api.delete(&format!("/v1/sessions/{id}"))
-        .await
-        .problem(404, "instance-unknown");
+    api.get(&format!("/v1/sessions/{id}")).await.problem(404, "instance-unknown");
+    api.delete(&format!("/v1/sessions/{id}")).await.problem(404, "instance-unknown");
 }
 
 #[tokio::test]
@@ -97,14 +72,9 @@ async fn a_job_runs_on_demand_and_its_run_tells_how_it_went() {
             tokio::task::yield_now().await;
         }
     };
-    let instance = tokio::time::timeout(crate::common::DEADLINE, attempts())
-        .await
-        .unwrap();
+    let instance = tokio::time::timeout(crate::common::DEADLINE, attempts()).await.unwrap();
     let shown = api.wait_for_phase(&instance, "ready").await;
-    assert_eq!(
-        (&shown["run"], &shown["attempt"]),
-        (&run.clone().into(), &1.into())
-    );
+    assert_eq!((&shown["run"], &shown["attempt"]), (&run.clone().into(), &1.into()));
     node.exit(&instance, 0).await;
     api.wait_for_phase(&instance, "ended").await;
     let shown = api.get(&location).await.expect(200);

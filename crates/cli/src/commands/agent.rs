@@ -42,10 +42,7 @@ async fn serve(context: &Context) -> Outcome {
         let message = "it is not said which server to join";
         return Err(CliError::usage(message).hint("give --join HOST:PORT, or set SPAWNERY_JOIN"));
     };
-    let token = config
-        .text("join_token")
-        .map(str::parse::<JoinToken>)
-        .transpose();
+    let token = config.text("join_token").map(str::parse::<JoinToken>).transpose();
     let token = token.map_err(|error| {
         CliError::usage(error).hint("`spawnery nodes invite` on the server makes one")
     })?;
@@ -53,10 +50,7 @@ async fn serve(context: &Context) -> Outcome {
     let connector = Tls::new(join, &data_dir, token.as_ref()).map_err(|error| {
         CliError::usage(error).hint("`spawnery nodes invite` on the server prints the command")
     })?;
-    let node = Node {
-        name: config.name()?,
-        labels: config.labels(),
-    };
+    let node = Node { name: config.name()?, labels: config.labels() };
     let options = agent_config(data_dir, node)?;
     let secret = token.map(|token| token.secret);
     let started = RunningAgent::start(options, Arc::new(connector), secret).await;

@@ -81,9 +81,7 @@ fn show(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
         let parts = parts.iter().filter(|(number, _)| *number > 0);
         let parts: Vec<String> = parts.map(|(number, noun)| count(*number, noun)).collect();
         let all = parts.join(", ");
-        context
-            .output
-            .line(format!("{}: valid ({all})", finding.file))?;
+        context.output.line(format!("{}: valid ({all})", finding.file))?;
     }
     Ok(())
 }
@@ -91,9 +89,7 @@ fn show(context: &Context, findings: &[Finding]) -> Result<(), CliError> {
 fn valid(file: String, manifest: &Manifest) -> Finding {
     let of_kind = |word: &str| {
         let workloads = manifest.workloads.iter();
-        workloads
-            .filter(|workload| workload.kind.word() == word)
-            .count()
+        workloads.filter(|workload| workload.kind.word() == word).count()
     };
     Finding {
         file,
@@ -114,12 +110,5 @@ fn invalid(file: String, errors: &ManifestErrors) -> Finding {
         expected: error.expected.clone(),
         hint: error.hint.clone(),
     });
-    Finding {
-        file,
-        is_valid: false,
-        services: 0,
-        jobs: 0,
-        sessions: 0,
-        errors: errors.collect(),
-    }
+    Finding { file, is_valid: false, services: 0, jobs: 0, sessions: 0, errors: errors.collect() }
 }

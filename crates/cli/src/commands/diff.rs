@@ -36,9 +36,7 @@ impl Diff {
 
 /// Shows what applying changed, or would change.
 pub(crate) fn show(context: &Context, reply: &ManifestReply) -> Result<(), CliError> {
-    context
-        .output
-        .data(reply, || table(reply), "The manifest is empty.")
+    context.output.data(reply, || table(reply), "The manifest is empty.")
 }
 
 fn table(reply: &ManifestReply) -> Table {

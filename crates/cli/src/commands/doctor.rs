@@ -37,14 +37,8 @@ impl Doctor {
             context.output.table(&table(&checks), "")?;
             mends(context, &checks)?;
         }
-        let is_whole = checks
-            .iter()
-            .all(|check| check.status != Status::Unavailable);
-        Ok(if is_whole {
-            ExitCode::OK
-        } else {
-            ExitCode::FAILED
-        })
+        let is_whole = checks.iter().all(|check| check.status != Status::Unavailable);
+        Ok(if is_whole { ExitCode::OK } else { ExitCode::FAILED })
     }
 }
 
@@ -98,9 +92,7 @@ fn mends(context: &Context, checks: &[Check]) -> Result<(), crate::error::CliErr
         context.output.line("\nWhat would help:")?;
     }
     for (mend, names) in mends {
-        context
-            .output
-            .line(format!("  {}: {mend}", names.join(", ")))?;
+        context.output.line(format!("  {}: {mend}", names.join(", ")))?;
     }
     Ok(())
 }

@@ -40,9 +40,7 @@ impl Events {
                 EventItem::Event(event) => context.output.line(line(context, &event))?,
                 EventItem::Gap(gap) => {
                     let (after, oldest) = (gap.after, gap.oldest);
-                    note(format!(
-                        "(what happened between {after} and {oldest} is no longer told)"
-                    ));
+                    note(format!("(what happened between {after} and {oldest} is no longer told)"));
                 }
             }
         }
@@ -67,11 +65,7 @@ fn line(context: &Context, event: &EventView) -> String {
     let kind = output.paint(&format!("{:<20}", event.kind), Style::new().cyan());
     let about = event.workload.as_ref().map(ToString::to_string);
     let instance = event.instance.map(|instance| instance.short());
-    let about = [about, instance]
-        .into_iter()
-        .flatten()
-        .collect::<Vec<_>>()
-        .join(" ");
+    let about = [about, instance].into_iter().flatten().collect::<Vec<_>>().join(" ");
     match about.is_empty() {
         true => format!("{at}  {kind}  {}", event.message),
         false => format!("{at}  {kind}  {about}: {}", event.message),

@@ -25,9 +25,8 @@ pub(crate) struct Instances {
     phase: Option<String>,
 }
 
-const PHASES: &[&str] = &[
-    "pending", "assigned", "starting", "running", "ready", "stopping", "ended",
-];
+const PHASES: &[&str] =
+    &["pending", "assigned", "starting", "running", "ready", "stopping", "ended"];
 
 impl Instances {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
@@ -41,18 +40,14 @@ impl Instances {
         let mut instances = context.client()?.instances(&query).await?;
         instances.sort_by_key(|instance| instance.created_at_ms);
         let none = "There are no instances.";
-        context
-            .output
-            .data(&instances, || table(&instances), none)?;
+        context.output.data(&instances, || table(&instances), none)?;
         Ok(ExitCode::OK)
     }
 }
 
 /// Instances as a table.
 pub(crate) fn table(instances: &[InstanceView]) -> Table {
-    let mut table = Table::new(&[
-        "INSTANCE", "WORKLOAD", "PHASE", "NODE", "PID", "AGE", "NOTE",
-    ]);
+    let mut table = Table::new(&["INSTANCE", "WORKLOAD", "PHASE", "NODE", "PID", "AGE", "NOTE"]);
     for instance in instances {
         let node = instance.node.as_ref();
         let node = node.and_then(|node| node.name.as_ref().map(ToString::to_string));
@@ -61,11 +56,7 @@ pub(crate) fn table(instances: &[InstanceView]) -> Table {
             instance.workload.as_str().into(),
             Cell::styled(instance.phase.word(), phase_style(instance.phase)),
             node.unwrap_or_default().into(),
-            instance
-                .pid
-                .map(|pid| pid.to_string())
-                .unwrap_or_default()
-                .into(),
+            instance.pid.map(|pid| pid.to_string()).unwrap_or_default().into(),
             age(instance.created_at_ms).into(),
             note(instance).into(),
         ]);
@@ -79,7 +70,5 @@ fn note(instance: &InstanceView) -> String {
         return end.reason.clone();
     }
     let waits_for = instance.waits_for.clone();
-    waits_for
-        .or_else(|| instance.stop_cause.clone())
-        .unwrap_or_default()
+    waits_for.or_else(|| instance.stop_cause.clone()).unwrap_or_default()
 }

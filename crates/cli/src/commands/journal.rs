@@ -73,11 +73,7 @@ fn verify(context: &Context, reader: SqliteReader) -> Outcome {
         first_position: found.first_position,
         last_position: found.last_position,
         entries: found.entries_count,
-        snapshots: found
-            .snapshots
-            .iter()
-            .map(|snapshot| snapshot.position)
-            .collect(),
+        snapshots: found.snapshots.iter().map(|snapshot| snapshot.position).collect(),
         problems: found.problems.iter().map(ToString::to_string).collect(),
         warnings: found.warnings.iter().map(ToString::to_string).collect(),
     };
@@ -95,9 +91,7 @@ fn verify(context: &Context, reader: SqliteReader) -> Outcome {
             number => format!("{number} sound entries"),
         };
         let (first, last) = (verified.first_position, verified.last_position);
-        context
-            .output
-            .line(format!("{entries}, positions {first} to {last}"))?;
+        context.output.line(format!("{entries}, positions {first} to {last}"))?;
     }
     match verified.is_sound {
         true => Ok(ExitCode::OK),
@@ -127,10 +121,10 @@ struct SnapshotExtent {
 
 fn stat(context: &Context, reader: &SqliteReader) -> Outcome {
     let found = reader.stat().map_err(CliError::failed)?;
-    let snapshots = found.snapshots.iter().map(|snapshot| SnapshotExtent {
-        position: snapshot.position,
-        bytes: snapshot.size_bytes,
-    });
+    let snapshots = found
+        .snapshots
+        .iter()
+        .map(|snapshot| SnapshotExtent { position: snapshot.position, bytes: snapshot.size_bytes });
     let extent = Extent {
         first_position: found.first_position,
         last_position: found.last_position,
@@ -146,10 +140,7 @@ fn stat(context: &Context, reader: &SqliteReader) -> Outcome {
         return Ok(ExitCode::OK);
     }
     let (first, last) = (extent.first_position, extent.last_position);
-    output.line(format!(
-        "entries       {} (positions {first} to {last})",
-        extent.entries
-    ))?;
+    output.line(format!("entries       {} (positions {first} to {last})", extent.entries))?;
     output.line(format!("database      {}", bytes(extent.database_bytes)))?;
     output.line(format!("log           {}", bytes(extent.log_bytes)))?;
     for snapshot in &extent.snapshots {
@@ -183,9 +174,7 @@ fn exported(entry: &Entry) -> Exported {
     Exported {
         position: entry.position,
         at_ms: record.as_ref().map(|record| record.at.0),
-        change: record
-            .as_ref()
-            .map(|record| variant(&format!("{:?}", record.change))),
+        change: record.as_ref().map(|record| variant(&format!("{:?}", record.change))),
         payload_base64: STANDARD.encode(&entry.payload),
     }
 }
@@ -193,10 +182,7 @@ fn exported(entry: &Entry) -> Exported {
 /// The name of an enum's variant, from what `Debug` makes of it, without its fields: they may be
 /// secrets.
 fn variant(debug: &str) -> String {
-    debug
-        .chars()
-        .take_while(char::is_ascii_alphanumeric)
-        .collect()
+    debug.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
 #[cfg(test)]
@@ -205,10 +191,7 @@ mod tests {
 
     #[test]
     fn only_the_name_of_a_change_is_shown() {
-        assert_eq!(
-            variant("WorkloadsApplied { env: \"s3cret\" }"),
-            "WorkloadsApplied"
-        );
+        assert_eq!(variant("WorkloadsApplied { env: \"s3cret\" }"), "WorkloadsApplied");
         assert_eq!(variant("Unit"), "Unit");
     }
 }

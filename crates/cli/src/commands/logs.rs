@@ -68,10 +68,7 @@ impl Logs {
             (true, _) => Printer::Json,
             (false, true) => Printer::Plain,
             (false, false) => {
-                let names = subject
-                    .instances
-                    .iter()
-                    .map(|found| found.workload.as_str());
+                let names = subject.instances.iter().map(|found| found.workload.as_str());
                 Printer::Prefixed(Prefixed::new(context.output, names))
             }
         };
@@ -91,10 +88,7 @@ impl Logs {
 
     async fn subject(&self, client: &Client) -> Result<Subject, CliError> {
         let subject = &self.subject;
-        let query = InstanceQuery {
-            workload: Some(subject.clone()),
-            ..InstanceQuery::default()
-        };
+        let query = InstanceQuery { workload: Some(subject.clone()), ..InstanceQuery::default() };
         let of_workload = match client.instances(&query).await {
             Ok(found) => current(found),
             Err(error) if error.kind() == ErrorKind::BadInput => Vec::new(),
@@ -102,16 +96,10 @@ impl Logs {
         };
         if !of_workload.is_empty() {
             let workload = Some(subject.clone());
-            return Ok(Subject {
-                instances: of_workload,
-                workload,
-            });
+            return Ok(Subject { instances: of_workload, workload });
         }
         match client.instance(subject).await {
-            Ok(instance) => Ok(Subject {
-                instances: vec![instance],
-                workload: None,
-            }),
+            Ok(instance) => Ok(Subject { instances: vec![instance], workload: None }),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::BadInput) => {
                 let message = format!(
                     "no workload has had an instance, and no instance is called, `{subject}`"
@@ -134,10 +122,7 @@ async fn next_event(
     };
     match events.next().await? {
         EventItem::Event(event) => {
-            let is_about = event
-                .workload
-                .as_ref()
-                .is_some_and(|name| name.as_str() == workload);
+            let is_about = event.workload.as_ref().is_some_and(|name| name.as_str() == workload);
             Ok(is_about.then_some(event))
         }
         EventItem::Gap(_) => Ok(None),
@@ -179,9 +164,7 @@ fn plain(piece: Piece) -> Result<(), CliError> {
         }
         LogItem::Gap(gap) => {
             let count = gap.to - gap.from + 1;
-            note(format!(
-                "({count} pieces of output are gone: the log was full)"
-            ));
+            note(format!("({count} pieces of output are gone: the log was full)"));
         }
         LogItem::Exited(_) | LogItem::End => {}
     }
@@ -204,24 +187,15 @@ fn json(context: &Context, piece: Piece) -> Result<(), CliError> {
     let (instance, workload) = (piece.instance, piece.workload.as_str());
     let output = &context.output;
     match piece.item? {
-        LogItem::Output(data) => output.json_line(&JsonPiece {
-            instance,
-            workload,
-            event: "output",
-            data,
-        }),
-        LogItem::Gap(data) => output.json_line(&JsonPiece {
-            instance,
-            workload,
-            event: "gap",
-            data,
-        }),
-        LogItem::Exited(data) => output.json_line(&JsonPiece {
-            instance,
-            workload,
-            event: "exited",
-            data,
-        }),
+        LogItem::Output(data) => {
+            output.json_line(&JsonPiece { instance, workload, event: "output", data })
+        }
+        LogItem::Gap(data) => {
+            output.json_line(&JsonPiece { instance, workload, event: "gap", data })
+        }
+        LogItem::Exited(data) => {
+            output.json_line(&JsonPiece { instance, workload, event: "exited", data })
+        }
         LogItem::End => Ok(()),
     }
 }

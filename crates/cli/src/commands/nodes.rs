@@ -58,15 +58,7 @@ async fn list(context: &Context) -> Outcome {
 }
 
 fn table(nodes: &[NodeView]) -> Table {
-    let head = [
-        "NODE",
-        "STATUS",
-        "INSTANCES",
-        "MEMORY",
-        "CPU",
-        "SINCE",
-        "LABELS",
-    ];
+    let head = ["NODE", "STATUS", "INSTANCES", "MEMORY", "CPU", "SINCE", "LABELS"];
     let mut table = Table::new(&head);
     for node in nodes {
         let style = match node.status {
@@ -78,20 +70,9 @@ fn table(nodes: &[NodeView]) -> Table {
             true => format!("{}, draining", node.status.word()),
             false => node.status.word().to_owned(),
         };
-        let memory = format!(
-            "{}/{}",
-            bytes(node.memory_reserved_bytes),
-            bytes(node.memory_bytes)
-        );
-        let cpu = format!(
-            "{}/{}",
-            cores(node.cpu_reserved_millis),
-            cores(node.cpu_millis)
-        );
-        let labels = node
-            .labels
-            .iter()
-            .map(|(key, value)| format!("{key}={value}"));
+        let memory = format!("{}/{}", bytes(node.memory_reserved_bytes), bytes(node.memory_bytes));
+        let cpu = format!("{}/{}", cores(node.cpu_reserved_millis), cores(node.cpu_millis));
+        let labels = node.labels.iter().map(|(key, value)| format!("{key}={value}"));
         table.row([
             node.name.as_str().into(),
             Cell::styled(status, style),
@@ -110,9 +91,7 @@ async fn invite(context: &Context, life: &str) -> Outcome {
         CliError::usage(format!("--life: `{life}` is not a time")).hint("give it as 30m or 2h")
     })?;
     let client = context.client()?;
-    let reply = client
-        .join_token(Some(Duration::from_millis(life.0)))
-        .await?;
+    let reply = client.join_token(Some(Duration::from_millis(life.0))).await?;
     if context.output.is_json {
         context.output.json(&reply)?;
         return Ok(ExitCode::OK);
@@ -121,10 +100,7 @@ async fn invite(context: &Context, life: &str) -> Outcome {
     let link = place.server().filter(|server| server.url == client.url());
     let join = link.and_then(|server| server.link);
     let lines = [
-        format!(
-            "Run this on the machine that is to join, within {}:",
-            until(reply.expires_at_ms)
-        ),
+        format!("Run this on the machine that is to join, within {}:", until(reply.expires_at_ms)),
         String::new(),
         format!(
             "  spawnery agent --join {} --token {}",

@@ -26,10 +26,7 @@ impl Remove {
         let names = match &self.file {
             Some(path) => {
                 let workloads = ManifestFile::read(path)?.manifest.workloads;
-                workloads
-                    .into_iter()
-                    .map(|workload| workload.name)
-                    .collect()
+                workloads.into_iter().map(|workload| workload.name).collect()
             }
             None => names(&self.names)?,
         };

@@ -78,9 +78,7 @@ impl Run {
             None => crate::runtime::server(async {
                 let memory = context.config.text("memory").map(str::to_owned);
                 let name = context.config.name()?;
-                in_private(name, session, has_stdin, memory)
-                    .await
-                    .map_err(ours)
+                in_private(name, session, has_stdin, memory).await.map_err(ours)
             }),
         }
     }
@@ -131,18 +129,9 @@ async fn run_on(
     has_stdin: bool,
     memory: Option<String>,
 ) -> Outcome {
-    let request = SessionRequest {
-        session: Some(session),
-        ..SessionRequest::default()
-    };
+    let request = SessionRequest { session: Some(session), ..SessionRequest::default() };
     let created = client.create_session(&request).await?;
-    let attached = Attached {
-        client,
-        instance: created.id,
-        process: 0,
-        has_stdin,
-        memory,
-    };
+    let attached = Attached { client, instance: created.id, process: 0, has_stdin, memory };
     attached.follow(signals).await
 }
 
@@ -172,10 +161,7 @@ fn existing_server(context: &Context) -> Result<Option<Client>, CliError> {
             return Ok(None);
         };
         // What a server that was killed left behind names nobody.
-        let address = server
-            .url
-            .strip_prefix("http://")
-            .and_then(|rest| rest.parse().ok());
+        let address = server.url.strip_prefix("http://").and_then(|rest| rest.parse().ok());
         let is_there = address
             .is_some_and(|address| TcpStream::connect_timeout(&address, ALIVE_WITHIN).is_ok());
         if !is_there {
@@ -244,10 +230,7 @@ fn shown(errors: &ManifestErrors) -> CliError {
         "run" => "the command".to_owned(),
         other => format!("--{}", other.replace('_', "-")),
     };
-    let shown = CliError::usage(format!(
-        "{option}: {}; expected {}",
-        error.found, error.expected
-    ));
+    let shown = CliError::usage(format!("{option}: {}; expected {}", error.found, error.expected));
     match &error.hint {
         Some(hint) => shown.hint(hint.as_str()),
         None => shown,

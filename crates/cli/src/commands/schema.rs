@@ -10,9 +10,7 @@ pub(crate) struct Schema {}
 
 impl Schema {
     pub(crate) fn run(self, context: &Context) -> Outcome {
-        context
-            .output
-            .line(spawnery_manifest::schema().trim_end())?;
+        context.output.line(spawnery_manifest::schema().trim_end())?;
         Ok(ExitCode::OK)
     }
 }

@@ -38,14 +38,8 @@ pub(crate) fn table(services: &[ServiceView]) -> Table {
             Some(count) => count.to_string(),
             None => "every node".to_owned(),
         };
-        let is_whole = service
-            .replicas
-            .is_none_or(|count| ready >= u64::from(count));
-        let style = if is_whole {
-            Style::new().green()
-        } else {
-            Style::new().yellow()
-        };
+        let is_whole = service.replicas.is_none_or(|count| ready >= u64::from(count));
+        let style = if is_whole { Style::new().green() } else { Style::new().yellow() };
         table.row([
             service.name.as_str().into(),
             Cell::styled(format!("{ready}/{wanted}"), style),
@@ -59,13 +53,7 @@ pub(crate) fn table(services: &[ServiceView]) -> Table {
 
 /// What a service does beside being ready, in words.
 fn state(service: &ServiceView) -> String {
-    let PhaseCounts {
-        pending,
-        starting,
-        running,
-        stopping,
-        ..
-    } = service.phases;
+    let PhaseCounts { pending, starting, running, stopping, .. } = service.phases;
     let phases = [
         (pending, "pending"),
         (starting, "starting"),
@@ -73,14 +61,8 @@ fn state(service: &ServiceView) -> String {
         (stopping, "stopping"),
     ];
     let present = phases.iter().filter(|(count, _)| *count > 0);
-    let mut words: Vec<String> = present
-        .map(|(count, word)| format!("{count} {word}"))
-        .collect();
-    let waiting = service
-        .slots
-        .iter()
-        .filter(|slot| slot.restarts_at_ms.is_some())
-        .count();
+    let mut words: Vec<String> = present.map(|(count, word)| format!("{count} {word}")).collect();
+    let waiting = service.slots.iter().filter(|slot| slot.restarts_at_ms.is_some()).count();
     if waiting > 0 {
         words.push(format!("{waiting} waiting to restart"));
     }

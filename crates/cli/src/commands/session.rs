@@ -69,13 +69,7 @@ impl Session {
             SessionCommand::Create { template, file } => create(context, template, file).await,
             SessionCommand::List { all } => list(context, all).await,
             SessionCommand::End { sessions } => end(context, &sessions).await,
-            SessionCommand::Exec {
-                session,
-                env,
-                working_directory,
-                interactive,
-                command,
-            } => {
+            SessionCommand::Exec { session, env, working_directory, interactive, command } => {
                 let mut request = ExecRequest {
                     run: command,
                     working_directory,
@@ -101,10 +95,7 @@ async fn create(context: &Context, template: Option<String>, file: Option<PathBu
             let name = name.map_err(|error| {
                 CliError::usage(format!("`{text}` is not the name of a template: {error}"))
             })?;
-            SessionRequest {
-                template: Some(name),
-                ..SessionRequest::default()
-            }
+            SessionRequest { template: Some(name), ..SessionRequest::default() }
         }
     };
     let created = context.client()?.create_session(&request).await?;
@@ -141,9 +132,7 @@ async fn list(context: &Context, all: bool) -> Outcome {
     let mut sessions = context.client()?.instances(&query).await?;
     sessions.sort_by_key(|session| session.created_at_ms);
     let none = "There are no sessions: create one with `spawnery session create TEMPLATE`.";
-    context
-        .output
-        .data(&sessions, || instances::table(&sessions), none)?;
+    context.output.data(&sessions, || instances::table(&sessions), none)?;
     Ok(ExitCode::OK)
 }
 
@@ -174,8 +163,6 @@ async fn end(context: &Context, sessions: &[String]) -> Outcome {
     }
     let lines = sessions.iter().map(|session| format!("ending {session}"));
     let lines = lines.collect::<Vec<_>>().join("\n");
-    context
-        .output
-        .said(&serde_json::json!({ "ending": sessions }), &lines)?;
+    context.output.said(&serde_json::json!({ "ending": sessions }), &lines)?;
     Ok(ExitCode::OK)
 }

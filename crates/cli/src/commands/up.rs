@@ -125,18 +125,11 @@ async fn watch(
 
 /// What ran before is followed from now on.
 fn from_now() -> LogQuery {
-    LogQuery {
-        follow: true,
-        since_ms: Some(words::now_ms()),
-        ..LogQuery::default()
-    }
+    LogQuery { follow: true, since_ms: Some(words::now_ms()), ..LogQuery::default() }
 }
 
 fn live() -> InstanceQuery {
-    InstanceQuery {
-        state: Some("live".to_owned()),
-        ..InstanceQuery::default()
-    }
+    InstanceQuery { state: Some("live".to_owned()), ..InstanceQuery::default() }
 }
 
 /// What is worth a remark between the output, in words.
@@ -155,17 +148,12 @@ async fn until_ready(
     let until = Instant::now() + READY_WITHIN;
     loop {
         let services = client.services().await?;
-        let waiting: Vec<&ServiceView> = services
-            .iter()
-            .filter(|service| !is_settled(service))
-            .collect();
+        let waiting: Vec<&ServiceView> =
+            services.iter().filter(|service| !is_settled(service)).collect();
         if waiting.is_empty() || Instant::now() > until {
             return Ok(services);
         }
-        let names: Vec<&str> = waiting
-            .iter()
-            .map(|service| service.name.as_str())
-            .collect();
+        let names: Vec<&str> = waiting.iter().map(|service| service.name.as_str()).collect();
         progress.say(format!("starting {}", names.join(", ")));
         // Any news is a reason to look again.
         let news = tokio::time::timeout(LOOK, events.next()).await;
@@ -180,11 +168,7 @@ async fn until_ready(
 /// Whether a service is ready, or will not become so by waiting.
 fn is_settled(service: &ServiceView) -> bool {
     let wanted = service.replicas.map_or(1, u64::from);
-    let given_up = service
-        .slots
-        .iter()
-        .filter(|slot| slot.finished || slot.failures > 0)
-        .count();
+    let given_up = service.slots.iter().filter(|slot| slot.finished || slot.failures > 0).count();
     service.phases.ready + given_up as u64 >= wanted
 }
 
@@ -207,16 +191,13 @@ async fn summary(
     }
     for template in &templates {
         let name = template.name.as_str();
-        output.line(format!(
-            "session {name}: `spawnery session create {name}` starts one"
-        ))?;
+        output.line(format!("session {name}: `spawnery session create {name}` starts one"))?;
     }
     output.line(format!("API       {}", client.url()))?;
     let services = services.iter().map(|service| service.name.to_string());
     let jobs = jobs.iter().map(|job| job.name.to_string());
-    let templates = templates
-        .iter()
-        .map(|template: &SessionTemplateView| template.name.to_string());
+    let templates =
+        templates.iter().map(|template: &SessionTemplateView| template.name.to_string());
     Ok(services.chain(jobs).chain(templates).collect())
 }
 

@@ -134,8 +134,7 @@ impl Config {
 
     /// Whether a setting says yes.
     pub(crate) fn is_on(&self, name: &str) -> bool {
-        self.text(name)
-            .is_some_and(|text| parse_boolean(text) == Ok(true))
+        self.text(name).is_some_and(|text| parse_boolean(text) == Ok(true))
     }
 
     /// The folder of the server's state.
@@ -188,14 +187,9 @@ fn defaults(sources: &Sources<'_>) -> BTreeMap<&'static str, Value> {
         ("json", Some("false".to_owned())),
         ("color", Some("auto".to_owned())),
     ];
-    let value = |text| Value {
-        items: vec![text],
-        source: Source::Default,
-    };
+    let value = |text| Value { items: vec![text], source: Source::Default };
     let given = defaults.into_iter();
-    given
-        .filter_map(|(name, text)| Some((name, value(text?))))
-        .collect()
+    given.filter_map(|(name, text)| Some((name, value(text?)))).collect()
 }
 
 fn check(name: &str, value: &Value) -> Result<(), CliError> {
@@ -222,9 +216,7 @@ fn check(name: &str, value: &Value) -> Result<(), CliError> {
 }
 
 fn wrong(name: &str, text: &str, expected: &str) -> CliError {
-    CliError::usage(format!(
-        "{name}: `{text}` does not fit; expected {expected}"
-    ))
+    CliError::usage(format!("{name}: `{text}` does not fit; expected {expected}"))
 }
 
 /// What the options of the command that was given say about a setting.
@@ -234,11 +226,7 @@ fn flags(matches: &ArgMatches, setting: &Setting) -> Vec<String> {
     match setting.flag {
         Some(flag) if flag.starts_with("--no-") => {
             let is_given = values.iter().any(|value| value == "true");
-            if is_given {
-                vec!["false".to_owned()]
-            } else {
-                Vec::new()
-            }
+            if is_given { vec!["false".to_owned()] } else { Vec::new() }
         }
         _ => values,
     }
@@ -246,9 +234,7 @@ fn flags(matches: &ArgMatches, setting: &Setting) -> Vec<String> {
 
 /// The values of the option `id`, where it was given on the command line, at any level.
 fn flag_values(matches: &ArgMatches, id: &str) -> Vec<String> {
-    let below = matches
-        .subcommand()
-        .map(|(_, below)| flag_values(below, id));
+    let below = matches.subcommand().map(|(_, below)| flag_values(below, id));
     if let Some(values) = below.filter(|values| !values.is_empty()) {
         return values;
     }
@@ -312,11 +298,7 @@ mod tests {
 
     #[test]
     fn the_defaults_follow_the_user_and_the_machine() {
-        let given = Given {
-            flags: &[],
-            environment: &[("HOME", "/home/a")],
-            file: "",
-        };
+        let given = Given { flags: &[], environment: &[("HOME", "/home/a")], file: "" };
         let config = resolve(&given).unwrap();
         assert_eq!(config.text("data"), Some("/home/a/.local/share/spawnery"));
         assert_eq!(config.text("name"), Some("host-1"));
@@ -331,12 +313,7 @@ mod tests {
         };
         let labels = resolve(&given).unwrap().labels();
         assert_eq!(labels.into_keys().collect::<Vec<_>>(), ["a", "b"]);
-        let labels = resolve(&Given {
-            flags: &[],
-            ..given
-        })
-        .unwrap()
-        .labels();
+        let labels = resolve(&Given { flags: &[], ..given }).unwrap().labels();
         assert_eq!(labels.into_keys().collect::<Vec<_>>(), ["c", "d"]);
     }
 
@@ -349,55 +326,26 @@ mod tests {
                 assert!(text.contains(part), "{part:?} is not in {text:?}");
             }
         };
-        let none = || Given {
-            flags: &[],
-            environment: &[],
-            file: "",
-        };
+        let none = || Given { flags: &[], environment: &[], file: "" };
         check(
-            Given {
-                environment: &[("SPAWNERY_LISTEN", "nowhere")],
-                ..none()
-            },
+            Given { environment: &[("SPAWNERY_LISTEN", "nowhere")], ..none() },
             &["SPAWNERY_LISTEN", "`nowhere`", "127.0.0.1:9000"],
         );
         check(
-            Given {
-                flags: &[("labels", "zone")],
-                ..none()
-            },
+            Given { flags: &[("labels", "zone")], ..none() },
             &["--label", "`zone`", "KEY=VALUE"],
         );
         check(
-            Given {
-                file: "lisen = \"a\"",
-                ..none()
-            },
+            Given { file: "lisen = \"a\"", ..none() },
             &["c.toml:1:1", "`lisen`", "did you mean `listen`"],
         );
-        check(
-            Given {
-                file: "\ndata = 3",
-                ..none()
-            },
-            &["c.toml:2:8", "data", "a text"],
-        );
-        check(
-            Given {
-                file: "a = ",
-                ..none()
-            },
-            &["c.toml:1:"],
-        );
+        check(Given { file: "\ndata = 3", ..none() }, &["c.toml:2:8", "data", "a text"]);
+        check(Given { file: "a = ", ..none() }, &["c.toml:1:"]);
     }
 
     #[test]
     fn a_secret_is_not_in_an_error() {
-        let given = Given {
-            flags: &[],
-            environment: &[],
-            file: "token = \"\"",
-        };
+        let given = Given { flags: &[], environment: &[], file: "token = \"\"" };
         let error = resolve(&given).unwrap_err();
         assert!(error.message.contains("token: its value does not fit"));
     }

@@ -39,10 +39,8 @@ fn is_absent(error: &io::Error) -> bool {
 
 fn unreadable(path: &Path, error: &io::Error) -> CliError {
     let path = path.display();
-    CliError::usage(format!(
-        "cannot read the configuration file {path}: {error}"
-    ))
-    .hint("name another with --config, or mend its permissions")
+    CliError::usage(format!("cannot read the configuration file {path}: {error}"))
+        .hint("name another with --config, or mend its permissions")
 }
 
 /// The usual places of the configuration file.
@@ -115,11 +113,7 @@ mod tests {
         check(&[home], false, Some("/home/a/.local/share/spawnery"));
         check(&[home, ("XDG_DATA_HOME", "/d")], false, Some("/d/spawnery"));
         let relative = ("XDG_DATA_HOME", "d");
-        check(
-            &[home, relative],
-            false,
-            Some("/home/a/.local/share/spawnery"),
-        );
+        check(&[home, relative], false, Some("/home/a/.local/share/spawnery"));
         check(&[home], true, Some("/var/lib/spawnery"));
         check(&[], false, None);
     }

@@ -23,28 +23,15 @@ pub(crate) struct Setting {
 pub(crate) const SETTINGS: &[Setting] = &[
     one("data", Some("--data"), "SPAWNERY_DATA", any),
     one("listen", Some("--listen"), "SPAWNERY_LISTEN", address),
-    one(
-        "link_listen",
-        Some("--link-listen"),
-        "SPAWNERY_LINK_LISTEN",
-        address,
-    ),
+    one("link_listen", Some("--link-listen"), "SPAWNERY_LINK_LISTEN", address),
     one("agent", Some("--no-agent"), "SPAWNERY_AGENT", boolean),
     one("name", Some("--name"), "SPAWNERY_NAME", name),
-    Setting {
-        is_list: true,
-        ..one("labels", Some("--label"), "SPAWNERY_LABELS", label)
-    },
+    Setting { is_list: true, ..one("labels", Some("--label"), "SPAWNERY_LABELS", label) },
     one("join", Some("--join"), "SPAWNERY_JOIN", any),
     secret("join_token", Some("--token"), "SPAWNERY_JOIN_TOKEN"),
     one("url", Some("--url"), "SPAWNERY_URL", url),
     secret("token", None, "SPAWNERY_TOKEN"),
-    one(
-        "log_level",
-        Some("--log-level"),
-        "SPAWNERY_LOG_LEVEL",
-        log_level,
-    ),
+    one("log_level", Some("--log-level"), "SPAWNERY_LOG_LEVEL", log_level),
     one("json", Some("--json"), "SPAWNERY_JSON", boolean),
     one("color", Some("--color"), "SPAWNERY_COLOR", color),
     one("memory", Some("--memory"), "SPAWNERY_MEMORY", memory),
@@ -61,22 +48,12 @@ const fn one(
     variable: &'static str,
     check: Check,
 ) -> Setting {
-    Setting {
-        name,
-        flag,
-        variable,
-        is_list: false,
-        is_secret: false,
-        check,
-    }
+    Setting { name, flag, variable, is_list: false, is_secret: false, check }
 }
 
 const fn secret(name: &'static str, flag: Option<&'static str>, variable: &'static str) -> Setting {
     let setting = one(name, flag, variable, any);
-    Setting {
-        is_secret: true,
-        ..setting
-    }
+    Setting { is_secret: true, ..setting }
 }
 
 /// The setting with this name.
@@ -169,21 +146,15 @@ fn one_of(text: &str, words: &[&str]) -> Result<(), String> {
 
 fn memory(text: &str) -> Result<(), String> {
     let expected = |_| "an amount such as 512M or 4G".to_owned();
-    spawnery_manifest::parse_bytes(text)
-        .map(drop)
-        .map_err(expected)
+    spawnery_manifest::parse_bytes(text).map(drop).map_err(expected)
 }
 
 fn cpu(text: &str) -> Result<(), String> {
     let expected = |_| "a number of cores such as 2 or 0.5".to_owned();
-    spawnery_manifest::parse_cores(text)
-        .map(drop)
-        .map_err(expected)
+    spawnery_manifest::parse_cores(text).map(drop).map_err(expected)
 }
 
 fn pids(text: &str) -> Result<(), String> {
     let parsed = text.parse::<u32>();
-    parsed
-        .map(drop)
-        .map_err(|_| "a number such as 100".to_owned())
+    parsed.map(drop).map_err(|_| "a number such as 100".to_owned())
 }

@@ -19,10 +19,7 @@ pub(crate) async fn begin(server: &Server) -> Result<Option<NodeId>, CliError> {
     let Some(node) = server.agent.as_ref().map(|agent| agent.node_id()) else {
         return Ok(None);
     };
-    let told = server
-        .controller
-        .submit(Command::StopNode { node }, None)
-        .await;
+    let told = server.controller.submit(Command::StopNode { node }, None).await;
     told.map_err(CliError::failed)?;
     Ok(Some(node))
 }

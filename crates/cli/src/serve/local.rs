@@ -48,9 +48,7 @@ pub(crate) fn agent_config(
     node: NodeOptions,
 ) -> Result<spawnery_agent::Config, CliError> {
     let launcher_exe = std::env::current_exe().map_err(|error| {
-        CliError::failed(format!(
-            "cannot find this program to start the launcher: {error}"
-        ))
+        CliError::failed(format!("cannot find this program to start the launcher: {error}"))
     })?;
     Ok(spawnery_agent::Config {
         data_dir,
@@ -64,11 +62,8 @@ pub(crate) fn agent_config(
 
 async fn join_secret(controller: &Controller) -> Result<String, CliError> {
     let secret = Secret::generate();
-    let command = Command::CreateJoinToken {
-        hash: secret.hash(),
-        life: JOIN_WITHIN,
-        by: BY.to_owned(),
-    };
+    let command =
+        Command::CreateJoinToken { hash: secret.hash(), life: JOIN_WITHIN, by: BY.to_owned() };
     let made = controller.submit(command, None).await;
     made.map_err(CliError::failed)?;
     Ok(secret.reveal().to_owned())

@@ -56,10 +56,7 @@ pub(crate) struct NodeOptions {
 impl Options {
     /// What the configuration says.
     pub(crate) fn of(config: &Config) -> Result<Options, CliError> {
-        let node = NodeOptions {
-            name: config.name()?,
-            labels: config.labels(),
-        };
+        let node = NodeOptions { name: config.name()?, labels: config.labels() };
         Ok(Options {
             place: Place::new(config.data()?).create()?,
             listen: config.listen()?,
@@ -123,9 +120,7 @@ impl Server {
         let file = ServerFile {
             url: format!("http://{}", reachable(address)),
             pid: std::process::id(),
-            link: link
-                .as_ref()
-                .map(|link| reachable_from_outside(link.address).to_string()),
+            link: link.as_ref().map(|link| reachable_from_outside(link.address).to_string()),
         };
         let (stop_api, mut stopping) = watch::channel(false);
         let router = router(&controller, tokens, address, link.as_ref(), &stopping);
@@ -232,11 +227,7 @@ impl LinkListener {
         let authority = Authority::open(&place.tls()).map_err(CliError::failed)?;
         let listener = listen(address, "--link-listen").await?;
         let address = listener.local_addr().map_err(CliError::failed)?;
-        Ok(LinkListener {
-            authority,
-            listener,
-            address,
-        })
+        Ok(LinkListener { authority, listener, address })
     }
 
     async fn serve(self, controller: Controller) {

@@ -23,18 +23,12 @@ impl Private {
     pub(crate) async fn start(name: Name) -> Result<Private, CliError> {
         let owner_only = Permissions::from_mode(0o700);
         let mut builder = tempfile::Builder::new();
-        let folder = builder
-            .prefix("spawnery-")
-            .permissions(owner_only)
-            .tempdir();
+        let folder = builder.prefix("spawnery-").permissions(owner_only).tempdir();
         let folder = folder.map_err(|error| {
             CliError::failed(format!("cannot make a temporary folder: {error}"))
                 .hint("name another place with TMPDIR")
         })?;
-        let node = NodeOptions {
-            name,
-            labels: BTreeMap::new(),
-        };
+        let node = NodeOptions { name, labels: BTreeMap::new() };
         let options = Options {
             place: Place::new(folder.path()).create()?,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -13,18 +13,13 @@ fn agent(home: &Home, words: &[&str]) -> Background {
 /// The command that `nodes invite` prints, without the program.
 fn invitation(home: &Home) -> String {
     let ran = home.output(&["nodes", "invite"]).expect(0);
-    let line = ran
-        .stdout
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("spawnery "));
+    let line = ran.stdout.lines().find_map(|line| line.trim().strip_prefix("spawnery "));
     line.expect("the command").to_owned()
 }
 
 fn status(home: &Home) -> Option<String> {
     let nodes = home.json(&["nodes"]);
-    nodes.as_array()?.first()?["status"]
-        .as_str()
-        .map(str::to_owned)
+    nodes.as_array()?.first()?["status"].as_str().map(str::to_owned)
 }
 
 #[test]
@@ -39,23 +34,16 @@ fn an_agent_joins_by_a_token_and_keeps_its_instances_when_it_is_killed() {
     server.apply(COUNTER);
     let before = home.instance("counter", "ready");
     assert_eq!(before["node"]["name"], "apart");
-    home.output(&["run", "--", "echo", "hi"])
-        .expect(0)
-        .prints("hi\n");
+    home.output(&["run", "--", "echo", "hi"]).expect(0).prints("hi\n");
 
     joined.kill();
     assert!(is_alive(before["pid"].as_u64().expect("a process")));
     // It has joined: the token is neither needed nor good any more.
     let mut joined = agent(home, &words[..3]);
     joined.wait_for_line("linked");
-    home.output(&["run", "--", "echo", "again"])
-        .expect(0)
-        .prints("again\n");
+    home.output(&["run", "--", "echo", "again"]).expect(0).prints("again\n");
     let after = home.instance("counter", "ready");
-    assert_eq!(
-        (&after["id"], &after["pid"]),
-        (&before["id"], &before["pid"])
-    );
+    assert_eq!((&after["id"], &after["pid"]), (&before["id"], &before["pid"]));
     home.output(&["remove", "counter"]).expect(0);
 }
 
@@ -65,17 +53,11 @@ fn a_token_lets_one_machine_join_once() {
     let command = invitation(&server.home);
     let words: Vec<&str> = command.split(' ').collect();
     let first = agent(&server.home, &words);
-    wait_for("the node", || {
-        status(&server.home).filter(|status| status == "up")
-    });
+    wait_for("the node", || status(&server.home).filter(|status| status == "up"));
     let other = Home::new();
     let mut second = agent(&other, &words);
     assert_eq!(second.wait().code(), Some(4), "{}", second.printed());
-    assert!(
-        second.printed().contains("spawnery nodes invite"),
-        "{}",
-        second.printed()
-    );
+    assert!(second.printed().contains("spawnery nodes invite"), "{}", second.printed());
     drop(first);
 }
 
@@ -83,9 +65,7 @@ fn a_token_lets_one_machine_join_once() {
 fn what_is_missing_or_wrong_is_said() {
     let home = Home::new();
     home.output(&["agent"]).expect(2).says("--join HOST:PORT");
-    home.output(&["agent", "--join", "127.0.0.1:1"])
-        .expect(2)
-        .says("nodes invite");
+    home.output(&["agent", "--join", "127.0.0.1:1"]).expect(2).says("nodes invite");
     let wrong = ["agent", "--join", "127.0.0.1:1", "--token", "s3cret"];
     let ran = home.output(&wrong).expect(2).says("join token");
     assert!(!ran.stderr.contains("s3cret"));
@@ -97,9 +77,5 @@ fn what_is_missing_or_wrong_is_said() {
 #[test]
 fn a_server_without_links_says_how_to_have_them() {
     let server = Server::start();
-    server
-        .home
-        .output(&["nodes", "invite"])
-        .expect(1)
-        .says("--link-listen");
+    server.home.output(&["nodes", "invite"]).expect(1).says("--link-listen");
 }

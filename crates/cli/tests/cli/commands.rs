@@ -13,9 +13,7 @@ fn applying_twice_changes_nothing() {
     let verdicts = |arguments: &[&str]| {
         let said = home.json(arguments);
         let all = said["differences"].as_array().expect("a list").clone();
-        let words = all
-            .iter()
-            .map(|it| it["verdict"].as_str().expect("a word").to_owned());
+        let words = all.iter().map(|it| it["verdict"].as_str().expect("a word").to_owned());
         words.collect::<Vec<_>>()
     };
     assert_eq!(verdicts(&["diff", &manifest]), ["added", "added"]);
@@ -28,16 +26,9 @@ fn applying_twice_changes_nothing() {
 
     let changed = home.write("m.yaml", "jobs: {tick: {run: [echo, tock], memory: 20M}}\n");
     let said = home.json(&["diff", &changed]);
-    assert_eq!(
-        said["differences"][0]["fields"],
-        serde_json::json!(["run", "memory"])
-    );
-    home.output(&["remove", "tick", "nobody"])
-        .expect(1)
-        .says("nobody");
-    home.output(&["remove", "tick", "shell"])
-        .expect(0)
-        .prints("removed tick");
+    assert_eq!(said["differences"][0]["fields"], serde_json::json!(["run", "memory"]));
+    home.output(&["remove", "tick", "nobody"]).expect(1).says("nobody");
+    home.output(&["remove", "tick", "shell"]).expect(0).prints("removed tick");
     assert_eq!(home.json(&["jobs"]), serde_json::json!([]));
 }
 
@@ -48,16 +39,9 @@ fn a_job_runs_when_it_is_told_to() {
     let home = &server.home;
     home.output(&["jobs", "run", "good", "--wait"]).expect(0);
     home.output(&["logs", "good"]).expect(0).prints("done");
-    home.output(&["jobs", "run", "bad", "--wait"])
-        .expect(1)
-        .says("exit code 3");
-    home.output(&["jobs", "runs", "bad"])
-        .expect(0)
-        .prints("exit code 3");
-    home.output(&["jobs", "run", "none"])
-        .expect(1)
-        .says("none")
-        .says("spawnery jobs");
+    home.output(&["jobs", "run", "bad", "--wait"]).expect(1).says("exit code 3");
+    home.output(&["jobs", "runs", "bad"]).expect(0).prints("exit code 3");
+    home.output(&["jobs", "run", "none"]).expect(1).says("none").says("spawnery jobs");
 }
 
 #[test]
@@ -65,43 +49,23 @@ fn a_session_lives_until_it_is_ended() {
     let server = Server::start();
     server.apply("sessions: {shell: {run: [cat], stdin: true}}\n");
     let home = &server.home;
-    let id = home
-        .output(&["session", "create", "shell"])
-        .expect(0)
-        .stdout
-        .trim()
-        .to_owned();
+    let id = home.output(&["session", "create", "shell"]).expect(0).stdout.trim().to_owned();
     home.instance("shell", "ready");
-    let exec = [
-        "session",
-        "exec",
-        &id[..8],
-        "--",
-        "sh",
-        "-c",
-        "echo in; exit 4",
-    ];
+    let exec = ["session", "exec", &id[..8], "--", "sh", "-c", "echo in; exit 4"];
     home.output(&exec).expect(4).prints("in\n");
     let ran = home.output_with_input(&["session", "exec", &id, "--", "cat"], b"to and fro");
     assert_eq!(ran.expect(0).stdout, "to and fro");
     home.output(&["session", "list"]).expect(0).prints(&id[..8]);
     home.output(&["session", "end", &id]).expect(0);
     home.instance("shell", "ended");
-    home.output(&["session", "exec", &id, "--", "true"])
-        .expect(125);
-    home.output(&["session", "create", "none"])
-        .expect(1)
-        .says("none");
+    home.output(&["session", "exec", &id, "--", "true"]).expect(125);
+    home.output(&["session", "create", "none"]).expect(1).says("none");
 }
 
 #[test]
 fn run_uses_the_local_server() {
     let server = Server::start();
-    server
-        .home
-        .output(&["run", "--", "echo", "hi"])
-        .expect(0)
-        .prints("hi\n");
+    server.home.output(&["run", "--", "echo", "hi"]).expect(0).prints("hi\n");
     let ended = server.home.json(&["instances", "--all"]);
     assert_eq!(ended[0]["end"]["code"], "finished");
 }
@@ -109,27 +73,17 @@ fn run_uses_the_local_server() {
 #[test]
 fn without_a_server_it_is_said_how_to_get_one() {
     let home = Home::new();
-    home.output(&["services"])
-        .expect(3)
-        .says("error: no server")
-        .says("hint: start one");
+    home.output(&["services"]).expect(3).says("error: no server").says("hint: start one");
     let nobody = ["services", "--url", "http://127.0.0.1:1"];
-    home.output(&nobody)
-        .expect(3)
-        .says("no server answers at http://127.0.0.1:1");
-    home.output(&["services", "--url", "127.0.0.1:1"])
-        .expect(2)
-        .says("http://HOST:PORT");
+    home.output(&nobody).expect(3).says("no server answers at http://127.0.0.1:1");
+    home.output(&["services", "--url", "127.0.0.1:1"]).expect(2).says("http://HOST:PORT");
 }
 
 #[test]
 fn a_wrong_token_is_refused_and_not_shown() {
     let server = Server::start();
     let mut command = server.home.command(&["services"]);
-    let output = command
-        .env("SPAWNERY_TOKEN", "spawnery_wr0ng")
-        .output()
-        .unwrap();
+    let output = command.env("SPAWNERY_TOKEN", "spawnery_wr0ng").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(4), "{said}");
     assert!(said.contains("hint: set SPAWNERY_TOKEN"), "{said}");
@@ -163,19 +117,13 @@ fn the_journal_can_be_looked_at_while_its_server_runs() {
     server.apply("jobs: {tick: {run: [echo, tick], env: {PASSWORD: s3cret}}}\n");
     let home = &server.home;
     assert_eq!(home.json(&["journal", "verify"])["is_sound"], true);
-    let exported = home
-        .output(&["journal", "export"])
-        .expect(0)
-        .prints("WorkloadsApplied");
+    let exported = home.output(&["journal", "export"]).expect(0).prints("WorkloadsApplied");
     assert!(!exported.stdout.contains("s3cret"));
     let first: serde_json::Value =
         serde_json::from_str(exported.stdout.lines().next().unwrap()).unwrap();
     assert_eq!(first["position"], 1);
     assert_eq!(first["change"], "ReignBegan");
-    Home::new()
-        .output(&["journal", "verify"])
-        .expect(1)
-        .says("hint: say where");
+    Home::new().output(&["journal", "verify"]).expect(1).says("hint: say where");
 }
 
 #[test]
@@ -187,20 +135,11 @@ fn a_drained_node_takes_nothing_until_that_is_undone() {
     home.output(&["nodes"]).expect(0).prints("draining");
     server.apply("services: {web: {run: [sleep, '1000']}}\n");
     let waits = home.instance("web", "pending");
-    assert!(
-        waits["waits_for"]
-            .as_str()
-            .is_some_and(|why| !why.is_empty()),
-        "{waits}"
-    );
+    assert!(waits["waits_for"].as_str().is_some_and(|why| !why.is_empty()), "{waits}");
     home.output(&["drain", "here", "--undo"]).expect(0);
     home.instance("web", "ready");
-    home.output(&["nodes", "remove", "here"])
-        .expect(1)
-        .says("only a lost node");
-    home.output(&["drain", "there"])
-        .expect(1)
-        .says("`spawnery nodes`");
+    home.output(&["nodes", "remove", "here"]).expect(1).says("only a lost node");
+    home.output(&["drain", "there"]).expect(1).says("`spawnery nodes`");
 }
 
 #[test]
@@ -210,8 +149,6 @@ fn the_doctor_says_what_is_enforced() {
         serde_json::from_str::<serde_json::Value>(&ran.stdout).expect("one JSON document")
     };
     let checks = checks.as_array().expect("a list");
-    let found = checks
-        .iter()
-        .find(|check| check["check"] == "seccomp filter");
+    let found = checks.iter().find(|check| check["check"] == "seccomp filter");
     assert_eq!(found.expect("a check of it")["status"], "enforced");
 }

@@ -9,9 +9,7 @@ fn row(home: &Home, arguments: &[&str], variables: &[(&str, &str)], name: &str) 
     let output = command.output().expect("the binary runs");
     let rows: Value = serde_json::from_slice(&output.stdout).expect("one JSON document");
     let rows = rows.as_array().expect("a list").clone();
-    rows.into_iter()
-        .find(|row| row["setting"] == name)
-        .expect("the setting")
+    rows.into_iter().find(|row| row["setting"] == name).expect("the setting")
 }
 
 #[test]
@@ -20,21 +18,13 @@ fn options_beat_the_environment_beats_the_file_beats_the_defaults() {
     let file = home.write("c.toml", "url = \"http://127.0.0.1:3\"\n");
     let check = |arguments: &[&str], variables: &[(&str, &str)], value: &str, source: &str| {
         let row = row(&home, arguments, variables, "url");
-        assert_eq!(
-            (row["value"].as_str(), row["source"].as_str()),
-            (Some(value), Some(source))
-        );
+        assert_eq!((row["value"].as_str(), row["source"].as_str()), (Some(value), Some(source)));
     };
     let variable = ("SPAWNERY_URL", "http://127.0.0.1:2");
     let config = ("SPAWNERY_CONFIG", file.as_str());
     let option = ["--url", "http://127.0.0.1:1"];
     check(&option, &[variable, config], "http://127.0.0.1:1", "--url");
-    check(
-        &[],
-        &[variable, config],
-        "http://127.0.0.1:2",
-        "SPAWNERY_URL",
-    );
+    check(&[], &[variable, config], "http://127.0.0.1:2", "SPAWNERY_URL");
     check(&[], &[config], "http://127.0.0.1:3", &file);
     check(&["--config", &file], &[], "http://127.0.0.1:3", &file);
     assert_eq!(row(&home, &[], &[], "url")["value"], Value::Null);
@@ -67,30 +57,18 @@ fn what_is_wrong_in_the_file_is_named_with_its_place() {
             ran = ran.says(part);
         }
     };
-    check(
-        "ur = \"http://a:1\"",
-        &["c.toml:1:1", "`ur`", "did you mean `url`?"],
-    );
+    check("ur = \"http://a:1\"", &["c.toml:1:1", "`ur`", "did you mean `url`?"]);
     check("\n  data = 3", &["c.toml:2:10", "data", "a text in quotes"]);
-    check(
-        "json = \"perhaps\"",
-        &["c.toml", "`perhaps`", "true or false"],
-    );
+    check("json = \"perhaps\"", &["c.toml", "`perhaps`", "true or false"]);
     check("listen = ", &["c.toml:1:"]);
     check("colour = 1\n", &["did you mean `color`?"]);
-    home.output(&["config", "--config", "none.toml"])
-        .expect(2)
-        .says("none.toml");
+    home.output(&["config", "--config", "none.toml"]).expect(2).says("none.toml");
 }
 
 #[test]
 fn every_command_has_help_that_fits() {
     let home = Home::new();
-    let help = home
-        .output(&["--help"])
-        .expect(0)
-        .prints("Exit codes:")
-        .prints("137");
+    let help = home.output(&["--help"]).expect(0).prints("Exit codes:").prints("137");
     let list = help.stdout.split("Commands:").nth(1).expect("commands");
     let list = list.split("\n\n").next().expect("a list");
     // What begins further to the right goes on with the line before.
@@ -111,9 +89,7 @@ fn every_command_has_help_that_fits() {
 fn completions_and_the_schema_are_printed() {
     let home = Home::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
-        home.output(&["completions", shell])
-            .expect(0)
-            .prints("journal");
+        home.output(&["completions", shell]).expect(0).prints("journal");
     }
     let schema = home.output(&["schema"]).expect(0).stdout;
     let schema: Value = serde_json::from_str(&schema).expect("JSON");

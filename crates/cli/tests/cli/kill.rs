@@ -47,10 +47,7 @@ fn everything_acknowledged_survives_kills_at_random_moments() {
         let there = templates(&server);
         let acknowledged = acknowledged.lock().unwrap();
         let lost: Vec<_> = acknowledged.difference(&there).collect();
-        assert!(
-            lost.is_empty(),
-            "round {round}, after {moment:?}: {lost:?} of {acknowledged:?}"
-        );
+        assert!(lost.is_empty(), "round {round}, after {moment:?}: {lost:?} of {acknowledged:?}");
     }
     assert_eq!(server.home.json(&["journal", "verify"])["is_sound"], true);
 }
@@ -68,9 +65,7 @@ fn call(
     round: u32,
     caller: u32,
 ) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.expect("a runtime").block_on(async {
         for number in 0.. {
             let name = format!("t-{round}-{caller}-{number}");
@@ -88,13 +83,8 @@ fn call(
 
 fn templates(server: &Server) -> BTreeSet<String> {
     let client = client(server);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let found = runtime.expect("a runtime").block_on(client.templates());
-    let names = found
-        .expect("a list")
-        .into_iter()
-        .map(|template| template.name.to_string());
+    let names = found.expect("a list").into_iter().map(|template| template.name.to_string());
     names.collect()
 }

@@ -10,12 +10,9 @@ fn output_and_exit_code_are_those_of_the_command() {
     let home = Home::new();
     let ran = home.output(&["run", "--", "echo", "hi"]).expect(0);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("hi\n", ""));
-    let ran = home
-        .output(&["run", "--", "sh", "-c", "echo bad >&2; exit 7"])
-        .expect(7);
+    let ran = home.output(&["run", "--", "sh", "-c", "echo bad >&2; exit 7"]).expect(7);
     assert_eq!((ran.stdout.as_str(), ran.stderr.as_str()), ("", "bad\n"));
-    home.output(&["run", "--", "sh", "-c", "kill -TERM $$"])
-        .expect(128 + 15);
+    home.output(&["run", "--", "sh", "-c", "kill -TERM $$"]).expect(128 + 15);
 }
 
 #[test]
@@ -33,10 +30,7 @@ fn too_much_memory_ends_it_with_the_reason() {
     let home = Home::new();
     let greedy = "head -c 400000000 /dev/zero | tail -n 1";
     let ran = home.output(&["run", "--memory", "64M", "--", "sh", "-c", greedy]);
-    ran.expect(137)
-        .says("error: out of memory")
-        .says("64M")
-        .says("hint: ");
+    ran.expect(137).says("error: out of memory").says("64M").says("hint: ");
 }
 
 #[test]
@@ -51,17 +45,13 @@ fn nothing_of_the_host_is_seen() {
         }
     }
     let secret = home.write("secret", "s3cret");
-    home.output(&["run", "--", "cat", &secret])
-        .expect(1)
-        .says("No such file");
+    home.output(&["run", "--", "cat", &secret]).expect(1).says("No such file");
 }
 
 #[test]
 fn only_its_own_processes_are_seen() {
     let home = Home::new();
-    let ran = home
-        .output(&["run", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"])
-        .expect(0);
+    let ran = home.output(&["run", "--", "sh", "-c", "ls -d /proc/[0-9]* | wc -l"]).expect(0);
     let count: u32 = ran.stdout.trim().parse().expect("a number");
     assert!((2..=5).contains(&count), "{count}");
 }
@@ -70,9 +60,7 @@ fn only_its_own_processes_are_seen() {
 fn standard_input_is_passed_on_byte_for_byte() {
     let home = Home::new();
     let input: Vec<u8> = (0..=255u8).cycle().take(100_000).collect();
-    let ran = home
-        .output_with_input(&["run", "--", "cat"], &input)
-        .expect(0);
+    let ran = home.output_with_input(&["run", "--", "cat"], &input).expect(0);
     assert!(ran.bytes == input, "{} bytes came back", ran.bytes.len());
 }
 
@@ -99,47 +87,22 @@ fn what_is_wrong_is_said_with_the_option_and_the_mend() {
             ran = ran.says(part);
         }
     };
-    check(
-        &["--memory", "64X", "--", "ls"],
-        2,
-        &["--memory", "`64X`", "512M"],
-    );
+    check(&["--memory", "64X", "--", "ls"], 2, &["--memory", "`64X`", "512M"]);
     check(&["--cpu", "many", "--", "ls"], 2, &["--cpu", "`many`"]);
-    check(
-        &["--network", "all", "--", "ls"],
-        2,
-        &["--network", "none, host"],
-    );
+    check(&["--network", "all", "--", "ls"], 2, &["--network", "none, host"]);
     check(&["--file", "a", "--", "ls"], 2, &["--file", "FILE:PATH"]);
-    check(
-        &["--file", "none:/a", "--", "ls"],
-        2,
-        &["--file", "none", "No such file"],
-    );
-    check(
-        &["--env", "NOT_THERE", "--", "ls"],
-        2,
-        &["--env", "NAME=VALUE"],
-    );
-    check(
-        &["--timeout", "soon", "--", "ls"],
-        2,
-        &["--timeout", "`soon`"],
-    );
+    check(&["--file", "none:/a", "--", "ls"], 2, &["--file", "none", "No such file"]);
+    check(&["--env", "NOT_THERE", "--", "ls"], 2, &["--env", "NAME=VALUE"]);
+    check(&["--timeout", "soon", "--", "ls"], 2, &["--timeout", "`soon`"]);
     check(&[], 2, &["COMMAND"]);
-    check(
-        &["--", "no-such-program"],
-        125,
-        &["no-such-program", "not found"],
-    );
+    check(&["--", "no-such-program"], 125, &["no-such-program", "not found"]);
 }
 
 #[test]
 fn a_timeout_ends_it_with_the_reason() {
     let home = Home::new();
     let ran = home.output(&["run", "--timeout", "1s", "--", "sleep", "1000"]);
-    ran.expect(128 + 15)
-        .says("error: reached the longest duration allowed");
+    ran.expect(128 + 15).says("error: reached the longest duration allowed");
 }
 
 #[test]
@@ -160,12 +123,7 @@ fn the_second_signal_ends_it() {
     running.interrupt();
     running.wait_for_line("no");
     running.interrupt();
-    assert_eq!(
-        running.wait().code(),
-        Some(128 + 15),
-        "{}",
-        running.printed()
-    );
+    assert_eq!(running.wait().code(), Some(128 + 15), "{}", running.printed());
 }
 
 fn start(home: &Home, script: &str) -> Background {
@@ -203,13 +161,8 @@ fn it_needs_no_root() {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
     command.arg(&binary).args(["run", "--", "sh", "-c", script]);
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap());
-    command
-        .env("HOME", &folder)
-        .env("TMPDIR", &folder)
-        .current_dir(&folder);
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap());
+    command.env("HOME", &folder).env("TMPDIR", &folder).current_dir(&folder);
     let output = command.stdin(Stdio::null()).output().unwrap();
     let shown = String::from_utf8_lossy(&output.stdout).into_owned();
     let errors = String::from_utf8_lossy(&output.stderr).into_owned();

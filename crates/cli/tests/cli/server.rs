@@ -14,10 +14,7 @@ fn a_killed_server_leaves_its_services_running() {
     assert!(is_alive(pid));
     server.restart();
     let after = server.home.instance("counter", "ready");
-    assert_eq!(
-        (&after["id"], &after["pid"]),
-        (&before["id"], &before["pid"])
-    );
+    assert_eq!((&after["id"], &after["pid"]), (&before["id"], &before["pid"]));
     check_log(&server);
 }
 
@@ -28,20 +25,13 @@ fn a_stopped_server_leaves_its_services_running() {
     let before = server.home.instance("counter", "ready");
     let pid = before["pid"].as_u64().expect("a process");
     server.process.signal(Signal::TERM);
-    assert!(
-        server.process.wait().success(),
-        "{}",
-        server.process.printed()
-    );
+    assert!(server.process.wait().success(), "{}", server.process.printed());
     assert!(server.process.printed().contains("what runs goes on"));
     assert!(is_alive(pid));
     assert!(!server.home.data().join("server.json").exists());
     server.restart();
     let after = server.home.instance("counter", "ready");
-    assert_eq!(
-        (&after["id"], &after["pid"]),
-        (&before["id"], &before["pid"])
-    );
+    assert_eq!((&after["id"], &after["pid"]), (&before["id"], &before["pid"]));
 }
 
 #[test]
@@ -69,21 +59,14 @@ fn an_address_that_is_taken_is_named() {
     let server = Server::start();
     let address = server.url.strip_prefix("http://").expect("plain HTTP");
     let home = crate::support::Home::new();
-    home.output(&["server", "--listen", address])
-        .expect(1)
-        .says(address)
-        .says("--listen");
+    home.output(&["server", "--listen", address]).expect(1).says(address).says("--listen");
 }
 
 #[test]
 fn listening_beyond_this_machine_is_warned_of() {
     let home = crate::support::Home::new();
     let server = Server::start_on(home, "0.0.0.0:0");
-    assert!(
-        server.process.printed().contains("warning: "),
-        "{}",
-        server.process.printed()
-    );
+    assert!(server.process.printed().contains("warning: "), "{}", server.process.printed());
     server.home.output(&["services"]).expect(0);
 }
 
@@ -96,9 +79,7 @@ fn check_log(server: &Server) {
         pieces.collect::<Vec<Value>>()
     };
     let least = read().len() + 5;
-    let pieces = wait_for("more of the log", || {
-        Some(read()).filter(|it| it.len() >= least)
-    });
+    let pieces = wait_for("more of the log", || Some(read()).filter(|it| it.len() >= least));
     let mut text = String::new();
     for (index, piece) in pieces.iter().enumerate() {
         assert_eq!(piece["event"], "output", "{piece}");

@@ -62,39 +62,26 @@ impl Home {
         let mut command = Command::new(SPAWNERY);
         command.args(arguments).env_clear().stdin(Stdio::null());
         command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
-        command
-            .env("HOME", self.folder.path())
-            .env("TMPDIR", self.path("tmp"));
-        command
-            .env("SPAWNERY_DATA", self.data())
-            .current_dir(self.folder.path());
+        command.env("HOME", self.folder.path()).env("TMPDIR", self.path("tmp"));
+        command.env("SPAWNERY_DATA", self.data()).current_dir(self.folder.path());
         command
     }
 
     /// Runs it to its end.
     pub fn output(&self, arguments: &[&str]) -> Ran {
-        Ran::of(
-            self.command(arguments).output().expect("the binary runs"),
-            arguments,
-        )
+        Ran::of(self.command(arguments).output().expect("the binary runs"), arguments)
     }
 
     /// Runs it with this on its standard input.
     pub fn output_with_input(&self, arguments: &[&str], input: &[u8]) -> Ran {
         let mut command = self.command(arguments);
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the binary runs");
         let mut stdin = child.stdin.take().expect("its input is a pipe");
         let input = input.to_owned();
         let writer = std::thread::spawn(move || stdin.write_all(&input));
         let output = child.wait_with_output().expect("it ends");
-        writer
-            .join()
-            .expect("no panic")
-            .expect("it reads its input");
+        writer.join().expect("no panic").expect("it reads its input");
         Ran::of(output, arguments)
     }
 
@@ -162,12 +149,7 @@ impl Ran {
     /// Checks its exit code.
     #[track_caller]
     pub fn expect(self, code: i32) -> Ran {
-        assert_eq!(
-            self.status.code(),
-            Some(code),
-            "{}: {self:#?}",
-            self.command
-        );
+        assert_eq!(self.status.code(), Some(code), "{}: {self:#?}", self.command);
         self
     }
 
@@ -196,11 +178,7 @@ impl Background {
     pub fn start(mut command: Command, output: PathBuf) -> Background {
         let file = File::create(&output).expect("a file for its output");
         let errors = file.try_clone().expect("a second handle");
-        let child = command
-            .stdout(file)
-            .stderr(errors)
-            .spawn()
-            .expect("the binary runs");
+        let child = command.stdout(file).stderr(errors).spawn().expect("the binary runs");
         Background { child, output }
     }
 

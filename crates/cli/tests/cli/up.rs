@@ -16,13 +16,7 @@ fn the_tour_runs_until_it_is_interrupted_and_starts_again() {
     running.wait_for_line("Ctrl-C stops everything.");
     running.wait_for_line("web   | listening on port 8000");
     let shown = running.printed();
-    for part in [
-        "web      1/1",
-        "http://web.localhost:",
-        "tick",
-        "session shell",
-        "Isolation ",
-    ] {
+    for part in ["web      1/1", "http://web.localhost:", "tick", "session shell", "Isolation "] {
         assert!(shown.contains(part), "{part:?} is not in {shown}");
     }
     let first = home.instance("web", "ready");
@@ -40,10 +34,7 @@ fn the_tour_runs_until_it_is_interrupted_and_starts_again() {
     let second = home.instance("web", "ready");
     assert_ne!(first["id"], second["id"]);
     let shown = running.printed();
-    assert!(
-        shown.contains("tick") && shown.contains("session shell"),
-        "{shown}"
-    );
+    assert!(shown.contains("tick") && shown.contains("session shell"), "{shown}");
     running.interrupt();
     assert!(running.wait().success(), "{}", running.printed());
 }
@@ -61,20 +52,14 @@ fn a_second_interrupt_kills_what_does_not_stop() {
     let file = home.write("m.yaml", stubborn);
     let mut running = up(&home, Some(&file));
     running.wait_for_line("stubborn | ready");
-    let pid = home.instance("stubborn", "ready")["pid"]
-        .as_u64()
-        .expect("a process");
+    let pid = home.instance("stubborn", "ready")["pid"].as_u64().expect("a process");
     running.interrupt();
     running.wait_for_line("stubborn | no");
     assert!(is_alive(pid));
     running.interrupt();
     assert!(running.wait().success(), "{}", running.printed());
     wait_for("its end", || (!is_alive(pid)).then_some(()));
-    assert!(
-        running.printed().contains("killing what is left"),
-        "{}",
-        running.printed()
-    );
+    assert!(running.printed().contains("killing what is left"), "{}", running.printed());
 }
 
 #[test]

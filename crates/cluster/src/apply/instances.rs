@@ -23,9 +23,7 @@ impl Applier<'_> {
             }
             None => {
                 let found = self.state.definitions.get_mut(&definition);
-                found
-                    .expect("the definition is in use by its workload")
-                    .users += 1;
+                found.expect("the definition is in use by its workload").users += 1;
             }
         }
         let instance = Instance {
@@ -66,26 +64,15 @@ impl Applier<'_> {
     }
 
     fn occupy(&mut self, workload: &Name, slot: Slot, id: InstanceId) {
-        let entry = self
-            .state
-            .workloads
-            .get_mut(workload)
-            .expect("a replica has its service");
+        let entry = self.state.workloads.get_mut(workload).expect("a replica has its service");
         let state = entry.slots.entry(slot).or_default();
-        assert!(
-            state.instance.is_none(),
-            "two live instances for {workload} {slot:?}"
-        );
+        assert!(state.instance.is_none(), "two live instances for {workload} {slot:?}");
         state.instance = Some(id);
     }
 
     pub(super) fn instance_assigned(&mut self, id: InstanceId, node: NodeId, epoch: u64) {
         let instance = self.instance_mut(id);
-        assert_eq!(
-            instance.phase,
-            Phase::Pending,
-            "only a pending instance is placed"
-        );
+        assert_eq!(instance.phase, Phase::Pending, "only a pending instance is placed");
         instance.phase = Phase::Assigned;
         instance.node = Some(node);
         instance.epoch = epoch;
@@ -135,11 +122,7 @@ impl Applier<'_> {
         let node = instance.node.expect("what is placed has a node");
         self.stop_clock(id);
         self.order(node, id, Want::Stop);
-        self.instance_event(
-            "instance.stopping",
-            id,
-            format!("is stopping: {}", cause.words()),
-        );
+        self.instance_event("instance.stopping", id, format!("is stopping: {}", cause.words()));
     }
 
     /// Takes in what a node saw. The caller has checked that it is news.
@@ -204,10 +187,7 @@ impl Applier<'_> {
     fn stop_clock(&mut self, id: InstanceId) {
         let instance = &self.state.instances[&id];
         if let Some((limit, started_at)) = self.duration_max(instance).zip(instance.started_at) {
-            self.state
-                .agenda
-                .timers
-                .remove(&(started_at.plus(limit), Timer::Duration(id)));
+            self.state.agenda.timers.remove(&(started_at.plus(limit), Timer::Duration(id)));
         }
     }
 
@@ -222,15 +202,11 @@ impl Applier<'_> {
     fn exited(&mut self, id: InstanceId, exit: &Exit) {
         let instance = &self.state.instances[&id];
         let reason = match (&instance.stop_cause, &exit.failure) {
-            (Some(cause), _) => EndReason::Stopped {
-                cause: cause.clone(),
-            },
-            (None, Some(message)) if exit.lost => EndReason::LostByNode {
-                message: message.clone(),
-            },
-            (None, Some(message)) => EndReason::StartFailed {
-                message: message.clone(),
-            },
+            (Some(cause), _) => EndReason::Stopped { cause: cause.clone() },
+            (None, Some(message)) if exit.lost => {
+                EndReason::LostByNode { message: message.clone() }
+            }
+            (None, Some(message)) => EndReason::StartFailed { message: message.clone() },
             (None, None) if exit.out_of_memory => EndReason::OutOfMemory,
             (None, None) => match (exit.code, exit.signal) {
                 (Some(0), _) => EndReason::Finished,
@@ -250,11 +226,8 @@ impl Applier<'_> {
         let at = self.at;
         let instance = &self.state.instances[&id];
         assert_ne!(instance.phase, Phase::Ended, "instance {id} ends twice");
-        let (held, node, created_at) = (
-            instance.phase.holds_reservation(),
-            instance.node,
-            instance.created_at,
-        );
+        let (held, node, created_at) =
+            (instance.phase.holds_reservation(), instance.node, instance.created_at);
         let amount = self.state.amount_of(instance);
         self.stop_clock(id);
         if held {
@@ -310,11 +283,7 @@ impl Applier<'_> {
     pub(super) fn remember_ended_other(&mut self, id: InstanceId) {
         self.state.ended_other.push_back(id);
         if self.state.ended_other.len() > limits::ENDED_INLINE_KEPT_MAX {
-            let oldest = self
-                .state
-                .ended_other
-                .pop_front()
-                .expect("there are more than none");
+            let oldest = self.state.ended_other.pop_front().expect("there are more than none");
             self.forget(oldest);
         }
     }
@@ -329,10 +298,7 @@ impl Applier<'_> {
     }
 
     pub(super) fn instance_mut(&mut self, id: InstanceId) -> &mut Instance {
-        self.state
-            .instances
-            .get_mut(&id)
-            .expect("admit found the instance")
+        self.state.instances.get_mut(&id).expect("admit found the instance")
     }
 
     pub(super) fn instance_event(&mut self, kind: &'static str, id: InstanceId, message: String) {
@@ -342,12 +308,7 @@ impl Applier<'_> {
             _ => None,
         };
         let workload = Some(instance.workload.clone());
-        let about = About {
-            workload,
-            instance: Some(id),
-            run,
-            node: instance.node,
-        };
+        let about = About { workload, instance: Some(id), run, node: instance.node };
         self.event(kind, about, message);
     }
 }

@@ -73,16 +73,11 @@ impl Applier<'_> {
 
         let present: BTreeSet<InstanceId> = observed.iter().map(|seen| seen.instance).collect();
         for seen in observed {
-            if self
-                .state
-                .instances
-                .get(&seen.instance)
-                .is_some_and(|instance| {
-                    instance.node == Some(id)
-                        && instance.phase != Phase::Ended
-                        && seen.revision > instance.revision_observed
-                })
-            {
+            if self.state.instances.get(&seen.instance).is_some_and(|instance| {
+                instance.node == Some(id)
+                    && instance.phase != Phase::Ended
+                    && seen.revision > instance.revision_observed
+            }) {
                 self.observed(seen);
             }
         }
@@ -112,9 +107,7 @@ impl Applier<'_> {
             // One that was told to stop before its node heard of it has stopped, and is not lost.
             let reason = match self.state.instances[&instance].stop_cause.clone() {
                 Some(cause) => EndReason::Stopped { cause },
-                None => EndReason::LostByNode {
-                    message: "it is no longer there".to_owned(),
-                },
+                None => EndReason::LostByNode { message: "it is no longer there".to_owned() },
             };
             self.end_instance(instance, reason, None);
         }
@@ -127,16 +120,8 @@ impl Applier<'_> {
         let order = |instance: &InstanceId| {
             let found = &self.state.instances[instance];
             let runs = found.stop_cause.is_none() && found.phase != Phase::Ended;
-            let want = if runs {
-                self.want_run(*instance)
-            } else {
-                Want::Stop
-            };
-            Order {
-                instance: *instance,
-                revision: self.state.position,
-                want,
-            }
+            let want = if runs { self.want_run(*instance) } else { Want::Stop };
+            Order { instance: *instance, revision: self.state.position, want }
         };
         instances.iter().map(order).collect()
     }
@@ -159,11 +144,7 @@ impl Applier<'_> {
         entry.node.changed_at = at;
         self.refresh_pool(id);
         self.effects.push(Effect::NodeLost { node: id });
-        self.node_event(
-            "node.lost",
-            id,
-            "was silent for longer than its lease and is lost",
-        );
+        self.node_event("node.lost", id, "was silent for longer than its lease and is lost");
         let live: Vec<_> = self.on_node(id).map(|(instance, _)| instance).collect();
         for instance in live {
             self.end_instance(instance, EndReason::NodeLost, None);
@@ -178,11 +159,7 @@ impl Applier<'_> {
             self.node_event("node.draining", id, &format!("is drained by {by}"));
             self.drain_unmovable(id);
         } else {
-            self.node_event(
-                "node.undrained",
-                id,
-                &format!("takes instances again, says {by}"),
-            );
+            self.node_event("node.undrained", id, &format!("takes instances again, says {by}"));
             self.room_appeared();
         }
         self.reconcile_around(id);
@@ -196,10 +173,8 @@ impl Applier<'_> {
             .map(|(instance, _)| instance)
             .filter(|instance| {
                 let instance = &self.state.instances[instance];
-                let movable = matches!(
-                    instance.origin,
-                    Origin::Replica { .. } | Origin::NodeReplica { .. }
-                );
+                let movable =
+                    matches!(instance.origin, Origin::Replica { .. } | Origin::NodeReplica { .. });
                 instance.stop_cause.is_none() && !movable
             })
             .collect();
@@ -229,11 +204,7 @@ impl Applier<'_> {
         self.state.node_names.remove(&entry.node.name);
         self.state.pool.remove(id);
         for instance in entry.instances {
-            self.state
-                .instances
-                .get_mut(&instance)
-                .expect("it is remembered")
-                .node = None;
+            self.state.instances.get_mut(&instance).expect("it is remembered").node = None;
         }
         for entry in self.state.workloads.values_mut() {
             let place = entry.slots.get(&Slot::Node(id));
@@ -262,9 +233,7 @@ impl Applier<'_> {
         let node = &entry.node;
         let open = entry.is_open();
         let (name, labels) = (&node.name, &node.labels);
-        self.state
-            .pool
-            .insert(id, name, labels, node.capacity, node.reserved, open);
+        self.state.pool.insert(id, name, labels, node.capacity, node.reserved, open);
     }
 
     /// What waits for room may be tried again.
@@ -292,13 +261,6 @@ impl Applier<'_> {
 
     fn node_event(&mut self, kind: &'static str, node: NodeId, what: &str) {
         let message = format!("node {} {what}", self.state.nodes[&node].node.name);
-        self.event(
-            kind,
-            About {
-                node: Some(node),
-                ..About::default()
-            },
-            message,
-        );
+        self.event(kind, About { node: Some(node), ..About::default() }, message);
     }
 }

@@ -36,34 +36,15 @@ fn slot_after(state: &SlotState, ended: &Instance, restart: &Restart, at: Timest
         EndReason::Stopped { .. } | EndReason::NodeLost | EndReason::LostByNode { .. }
     );
     if !by_itself {
-        return SlotState {
-            instance: None,
-            not_before: at,
-            ..state.clone()
-        };
+        return SlotState { instance: None, not_before: at, ..state.clone() };
     }
     if !restarts(restart.policy, reason) {
-        return SlotState {
-            instance: None,
-            finished: true,
-            ..state.clone()
-        };
+        return SlotState { instance: None, finished: true, ..state.clone() };
     }
-    let ran = ended
-        .started_at
-        .map_or(DurationMs(0), |started_at| at.since(started_at));
-    let failures = if ran >= restart.reset_after {
-        1
-    } else {
-        state.failures.saturating_add(1)
-    };
+    let ran = ended.started_at.map_or(DurationMs(0), |started_at| at.since(started_at));
+    let failures = if ran >= restart.reset_after { 1 } else { state.failures.saturating_add(1) };
     let not_before = at.plus(delay(restart, failures, ended.id));
-    SlotState {
-        instance: None,
-        failures,
-        not_before,
-        finished: false,
-    }
+    SlotState { instance: None, failures, not_before, finished: false }
 }
 
 /// Whether an instance that ended by itself is followed by another.
@@ -79,10 +60,7 @@ pub(super) fn restarts(policy: RestartPolicy, reason: &EndReason) -> bool {
 /// delay, and up to a quarter more, by the id, so that replicas that failed together do not all
 /// come back together.
 pub(super) fn delay(restart: &Restart, failures: u32, ended: InstanceId) -> DurationMs {
-    let doubled = restart
-        .delay
-        .0
-        .saturating_mul(1 << failures.saturating_sub(1).min(32));
+    let doubled = restart.delay.0.saturating_mul(1 << failures.saturating_sub(1).min(32));
     let base = doubled.min(restart.delay_max.0);
     let spread = (ended.0.bits() % 256) as u64;
     DurationMs(base + base / 4 * spread / 256)
@@ -103,11 +81,7 @@ mod tests {
         };
         let check = |failures, expected| {
             let id = InstanceId(Id::from_bits(256));
-            assert_eq!(
-                delay(&restart, failures, id),
-                DurationMs(expected),
-                "{failures}"
-            );
+            assert_eq!(delay(&restart, failures, id), DurationMs(expected), "{failures}");
         };
         check(1, 500);
         check(2, 1000);

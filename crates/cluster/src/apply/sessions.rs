@@ -17,9 +17,7 @@ impl Applier<'_> {
         if told || !restarts(restart.policy, reason) {
             return;
         }
-        let ran = instance
-            .started_at
-            .map_or(DurationMs(0), |started_at| at.since(started_at));
+        let ran = instance.started_at.map_or(DurationMs(0), |started_at| at.since(started_at));
         let failures_now = match ran >= restart.reset_after {
             true => 1,
             false => failures.saturating_add(1),

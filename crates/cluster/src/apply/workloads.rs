@@ -26,28 +26,15 @@ impl Applier<'_> {
             self.add_workload(applied)
         }
         if let Some(next) = applied.next {
-            self.state
-                .agenda
-                .timers
-                .insert((next, Timer::Occurrence(name.clone())));
+            self.state.agenda.timers.insert((next, Timer::Occurrence(name.clone())));
         }
         if self.state.is_service(name) {
             self.reconcile(name);
         }
-        let (kind, verb) = if known {
-            ("workload.changed", "changed")
-        } else {
-            ("workload.added", "added")
-        };
+        let (kind, verb) =
+            if known { ("workload.changed", "changed") } else { ("workload.added", "added") };
         let message = format!("{} {name} was {verb} by {by}", applied.workload.kind.word());
-        self.event(
-            kind,
-            About {
-                workload: Some(name.clone()),
-                ..About::default()
-            },
-            message,
-        );
+        self.event(kind, About { workload: Some(name.clone()), ..About::default() }, message);
     }
 
     fn add_workload(&mut self, applied: &AppliedWorkload) {
@@ -57,55 +44,32 @@ impl Applier<'_> {
             created_at: self.at,
             changed_at: self.at,
             slots: BTreeMap::new(),
-            job: JobState {
-                considered_until: self.at,
-                next: applied.next,
-                ..JobState::default()
-            },
+            job: JobState { considered_until: self.at, next: applied.next, ..JobState::default() },
         };
-        self.state
-            .workloads
-            .insert(entry.workload.name.clone(), entry);
+        self.state.workloads.insert(entry.workload.name.clone(), entry);
     }
 
     fn change_workload(&mut self, applied: &AppliedWorkload) {
         let name = &applied.workload.name;
-        let entry = self
-            .state
-            .workloads
-            .get_mut(name)
-            .expect("the workload is known");
+        let entry = self.state.workloads.get_mut(name).expect("the workload is known");
         let definition_old = std::mem::replace(&mut entry.definition, applied.definition);
         entry.workload = applied.workload.clone();
         entry.changed_at = self.at;
         entry.job.considered_until = self.at;
         if let Some(next) = std::mem::replace(&mut entry.job.next, applied.next) {
-            self.state
-                .agenda
-                .timers
-                .remove(&(next, Timer::Occurrence(name.clone())));
+            self.state.agenda.timers.remove(&(next, Timer::Occurrence(name.clone())));
         }
         // A change is a reason to try again at once, whatever went wrong before.
         for slot in entry.slots.values_mut() {
-            *slot = SlotState {
-                instance: slot.instance,
-                ..SlotState::default()
-            };
+            *slot = SlotState { instance: slot.instance, ..SlotState::default() };
         }
         self.release_definition(definition_old);
     }
 
     pub(super) fn workload_removed(&mut self, name: &Name, by: &str) {
-        let entry = self
-            .state
-            .workloads
-            .remove(name)
-            .expect("admit found the workload");
+        let entry = self.state.workloads.remove(name).expect("admit found the workload");
         if let Some(next) = entry.job.next {
-            self.state
-                .agenda
-                .timers
-                .remove(&(next, Timer::Occurrence(name.clone())));
+            self.state.agenda.timers.remove(&(next, Timer::Occurrence(name.clone())));
         }
         self.release_definition(entry.definition);
         let runs = entry.job.active.iter().chain(&entry.job.finished);
@@ -113,10 +77,7 @@ impl Applier<'_> {
             self.state.agenda.attempts.remove(run);
             let removed = self.state.runs.remove(run);
             if let Some(retry_at) = removed.and_then(|run| run.retry_at) {
-                self.state
-                    .agenda
-                    .timers
-                    .remove(&(retry_at, Timer::Attempt(*run)));
+                self.state.agenda.timers.remove(&(retry_at, Timer::Attempt(*run)));
             }
         }
         let live: Vec<_> = self
@@ -135,29 +96,19 @@ impl Applier<'_> {
             self.remember_ended_other(ended);
         }
         let message = format!("{} {name} was removed by {by}", entry.workload.kind.word());
-        let about = About {
-            workload: Some(name.clone()),
-            ..About::default()
-        };
+        let about = About { workload: Some(name.clone()), ..About::default() };
         self.event("workload.removed", about, message);
     }
 
     /// Stores a definition with one user.
     pub(super) fn define(&mut self, number: u64, workload: &Workload) {
-        let definition = Definition {
-            workload: workload.clone(),
-            users: 1,
-        };
+        let definition = Definition { workload: workload.clone(), users: 1 };
         let old = self.state.definitions.insert(number, definition);
         assert!(old.is_none(), "definition {number} is stored twice");
     }
 
     pub(super) fn release_definition(&mut self, number: u64) {
-        let definition = self
-            .state
-            .definitions
-            .get_mut(&number)
-            .expect("it is in use");
+        let definition = self.state.definitions.get_mut(&number).expect("it is in use");
         definition.users -= 1;
         if definition.users == 0 {
             self.state.definitions.remove(&number);
@@ -165,10 +116,6 @@ impl Applier<'_> {
     }
 
     pub(super) fn outcome(&self, succeeded: bool, reason: String) -> RunOutcome {
-        RunOutcome {
-            succeeded,
-            reason,
-            at: self.at,
-        }
+        RunOutcome { succeeded, reason, at: self.at }
     }
 }

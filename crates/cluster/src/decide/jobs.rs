@@ -14,11 +14,7 @@ const OCCURRENCES_PER_DECISION_MAX: usize = 10_000;
 
 /// The first attempt of a run that has none yet.
 pub(super) fn next_attempt(state: &State, ids: &mut dyn Ids) -> Option<Change> {
-    state
-        .agenda
-        .attempts
-        .first()
-        .map(|run| attempt(state, *run, ids))
+    state.agenda.attempts.first().map(|run| attempt(state, *run, ids))
 }
 
 /// The next attempt of `run`.
@@ -30,10 +26,7 @@ pub(super) fn attempt(state: &State, run: RunId, ids: &mut dyn Ids) -> Change {
         workload: found.job.clone(),
         definition: entry.definition,
         inline: None,
-        origin: Origin::Attempt {
-            run,
-            attempt: found.attempts + 1,
-        },
+        origin: Origin::Attempt { run, attempt: found.attempts + 1 },
     }
 }
 
@@ -44,9 +37,7 @@ pub(super) fn occurrence_due(
     now: Timestamp,
     ids: &mut dyn Ids,
 ) -> Change {
-    let entry = state
-        .workload(job)
-        .expect("an occurrence goes with its job");
+    let entry = state.workload(job).expect("an occurrence goes with its job");
     let Kind::Job(settings) = &entry.workload.kind else {
         unreachable!("only a job has occurrences")
     };
@@ -54,10 +45,8 @@ pub(super) fn occurrence_due(
     let latest = *due.last().expect("the timer was set to an occurrence");
     let late = latest.plus(settings.start_deadline) < now;
     if late && settings.missed == Missed::Skip {
-        let reason = format!(
-            "nothing could be started within {} of its time",
-            settings.start_deadline
-        );
+        let reason =
+            format!("nothing could be started within {} of its time", settings.start_deadline);
         return missed(entry, &due, reason);
     }
     if due.len() > 1 {

@@ -39,31 +39,18 @@ struct Shape {
 pub(super) fn next_placement(state: &State, pass: &mut PlacementPass) -> Option<Change> {
     let agenda = &state.agenda;
     if pass.room_at != agenda.room_at {
-        *pass = PlacementPass {
-            room_at: agenda.room_at,
-            ..PlacementPass::default()
-        };
+        *pass = PlacementPass { room_at: agenda.room_at, ..PlacementPass::default() };
     }
     if let Some((_, instance)) = agenda.place.first() {
-        let found = state
-            .instance(*instance)
-            .expect("what is to be placed exists");
+        let found = state.instance(*instance).expect("what is to be placed exists");
         return Some(
-            place(state, pass, found).unwrap_or_else(|reason| Change::InstanceWaits {
-                instance: *instance,
-                reason,
-            }),
+            place(state, pass, found)
+                .unwrap_or_else(|reason| Change::InstanceWaits { instance: *instance, reason }),
         );
     }
     while !pass.complete {
-        let from = pass
-            .cursor
-            .map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let Some(next) = agenda
-            .waiting
-            .range((from, std::ops::Bound::Unbounded))
-            .next()
-        else {
+        let from = pass.cursor.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
+        let Some(next) = agenda.waiting.range((from, std::ops::Bound::Unbounded)).next() else {
             pass.complete = true;
             break;
         };
@@ -75,10 +62,7 @@ pub(super) fn next_placement(state: &State, pass: &mut PlacementPass) -> Option<
                 let known = found.waits_for.as_deref() == Some(reason.as_str());
                 if !known && pass.refreshed < REASONS_REFRESHED_PER_PASS_MAX {
                     pass.refreshed += 1;
-                    return Some(Change::InstanceWaits {
-                        instance: found.id,
-                        reason,
-                    });
+                    return Some(Change::InstanceWaits { instance: found.id, reason });
                 }
             }
         }
@@ -99,19 +83,10 @@ fn place(state: &State, pass: &mut PlacementPass, instance: &Instance) -> Result
     }
     let avoid = nodes_of_siblings(state, instance);
     let constraints = &workload.constraints;
-    let request = Request {
-        amount,
-        constraints,
-        node,
-        avoid: &avoid,
-    };
+    let request = Request { amount, constraints, node, avoid: &avoid };
     if let Some(node) = choose(&state.pool, &request) {
         let epoch = instance.epoch + 1;
-        return Ok(Change::InstanceAssigned {
-            instance: instance.id,
-            node,
-            epoch,
-        });
+        return Ok(Change::InstanceAssigned { instance: instance.id, node, epoch });
     }
     let reason = explain(&state.pool, &request).to_string();
     pass.refused.insert(shape, reason.clone());
@@ -119,12 +94,7 @@ fn place(state: &State, pass: &mut PlacementPass, instance: &Instance) -> Result
 }
 
 fn shape_of(amount: Capacity, constraints: &[Constraint], node: Option<NodeId>) -> Shape {
-    Shape {
-        memory: amount.memory.0,
-        cpu: amount.cpu.0,
-        constraints: constraints.to_vec(),
-        node,
-    }
+    Shape { memory: amount.memory.0, cpu: amount.cpu.0, constraints: constraints.to_vec(), node }
 }
 
 /// Where other replicas of the same service are: a new one goes elsewhere if it can.
@@ -135,10 +105,7 @@ fn nodes_of_siblings(state: &State, instance: &Instance) -> BTreeSet<NodeId> {
     let Some(entry) = state.workload(&instance.workload) else {
         return BTreeSet::new();
     };
-    let siblings = entry
-        .slots
-        .iter()
-        .filter(|(other, _)| **other != Slot::Index(slot));
+    let siblings = entry.slots.iter().filter(|(other, _)| **other != Slot::Index(slot));
     siblings
         .filter_map(|(_, sibling)| state.instance(sibling.instance?))
         .filter(|sibling| sibling.phase != Phase::Ended)

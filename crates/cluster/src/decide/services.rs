@@ -52,17 +52,14 @@ pub(super) fn reconcile(state: &State, name: &Name, now: Timestamp, ids: &mut dy
 fn slots_wanted(state: &State, entry: &WorkloadEntry, replicas: Replicas) -> BTreeSet<Slot> {
     match replicas {
         Replicas::Count(count) => (0..count).map(Slot::Index).collect(),
-        Replicas::EveryNode => eligible(&state.pool, &entry.workload.constraints)
-            .map(Slot::Node)
-            .collect(),
+        Replicas::EveryNode => {
+            eligible(&state.pool, &entry.workload.constraints).map(Slot::Node).collect()
+        }
     }
 }
 
 fn stop_surplus(state: &State, entry: &WorkloadEntry, wanted: &BTreeSet<Slot>) -> Option<Change> {
-    let surplus = entry
-        .slots
-        .iter()
-        .filter(|(slot, _)| !wanted.contains(*slot));
+    let surplus = entry.slots.iter().filter(|(slot, _)| !wanted.contains(*slot));
     let (slot, instance) = surplus
         .filter_map(|(slot, state)| state.instance.map(|instance| (slot, instance)))
         .find(|(_, instance)| !is_stopping(state, *instance))?;
@@ -70,11 +67,7 @@ fn stop_surplus(state: &State, entry: &WorkloadEntry, wanted: &BTreeSet<Slot>) -
         Slot::Node(node) => state.node(*node).is_some_and(|entry| entry.node.draining),
         Slot::Index(_) => false,
     };
-    let cause = if draining {
-        StopCause::Drained
-    } else {
-        StopCause::Removed
-    };
+    let cause = if draining { StopCause::Drained } else { StopCause::Removed };
     Some(Change::InstanceStopRequested { instance, cause })
 }
 
@@ -95,10 +88,7 @@ fn create(entry: &WorkloadEntry, slot: Slot, ids: &mut dyn Ids) -> Change {
 /// Replaces one replica that is outdated or sits on a node that is emptied, unless another one of
 /// the same service is just coming or going: so a change walks through the replicas one by one.
 fn replace_one(state: &State, entry: &WorkloadEntry, wanted: &BTreeSet<Slot>) -> Option<Change> {
-    let replicas: Vec<_> = wanted
-        .iter()
-        .filter_map(|slot| entry.slots.get(slot))
-        .collect();
+    let replicas: Vec<_> = wanted.iter().filter_map(|slot| entry.slots.get(slot)).collect();
     let unsettled = |slot: &&SlotState| {
         let instance = slot.instance.and_then(|id| state.instance(id));
         !slot.finished && instance.is_none_or(|instance| instance.phase != Phase::Ready)
@@ -117,10 +107,7 @@ fn replace_one(state: &State, entry: &WorkloadEntry, wanted: &BTreeSet<Slot>) ->
         None if replicas.iter().any(unsettled) => return None,
         None => outdated().next()?,
     };
-    Some(Change::InstanceStopRequested {
-        instance: instance.id,
-        cause,
-    })
+    Some(Change::InstanceStopRequested { instance: instance.id, cause })
 }
 
 fn reason_to_replace(
@@ -140,7 +127,5 @@ fn reason_to_replace(
 }
 
 fn is_stopping(state: &State, instance: InstanceId) -> bool {
-    state
-        .instance(instance)
-        .is_none_or(|instance| instance.stop_cause.is_some())
+    state.instance(instance).is_none_or(|instance| instance.stop_cause.is_some())
 }

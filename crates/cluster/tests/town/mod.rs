@@ -91,17 +91,12 @@ impl Town {
     pub fn add_node(&mut self, name: &str) -> NodeId {
         let secret = self.token(limits::JOIN_TOKEN_LIFE_DEFAULT);
         let reply = self.join(secret, name).unwrap();
-        let Reply::Joined(node) = reply else {
-            panic!("{reply:?}")
-        };
+        let Reply::Joined(node) = reply else { panic!("{reply:?}") };
         let agent = Agent {
             node: Some(node),
             connected: true,
             starts: true,
-            capacity: Capacity {
-                memory: Bytes::mib(1024),
-                cpu: CpuMillis(4000),
-            },
+            capacity: Capacity { memory: Bytes::mib(1024), cpu: CpuMillis(4000) },
             incarnation: self.now.0,
             ..Agent::default()
         };
@@ -114,17 +109,12 @@ impl Town {
         self.tickets += 1;
         let hash = SecretHash([self.tickets as u8; 32]);
         let by = "tester".to_owned();
-        self.command(Command::CreateJoinToken { hash, life, by })
-            .unwrap();
+        self.command(Command::CreateJoinToken { hash, life, by }).unwrap();
         hash
     }
 
     pub fn join(&mut self, token: SecretHash, name: &str) -> Result<Reply, Rejection> {
-        self.command(Command::Join {
-            token,
-            name: label(name),
-            credential: SecretHash([9; 32]),
-        })
+        self.command(Command::Join { token, name: label(name), credential: SecretHash([9; 32]) })
     }
 
     pub fn command(&mut self, command: Command) -> Result<Reply, Rejection> {
@@ -146,11 +136,7 @@ impl Town {
     pub fn ask(&mut self, command: Command, key: Option<IdempotencyKey>) -> u32 {
         self.tickets += 1;
         let ticket = self.tickets;
-        let input = Input::Command {
-            ticket,
-            command,
-            key,
-        };
+        let input = Input::Command { ticket, command, key };
         self.sequencer.handle(input, self.now, &mut self.ids);
         ticket
     }
@@ -179,8 +165,7 @@ impl Town {
     pub fn drain(&mut self, name: &str, draining: bool) {
         let node = self.node(name);
         let by = "tester".to_owned();
-        self.command(Command::SetDraining { node, draining, by })
-            .unwrap();
+        self.command(Command::SetDraining { node, draining, by }).unwrap();
     }
 
     pub fn node(&self, name: &str) -> NodeId {
@@ -197,9 +182,7 @@ impl Town {
         while self.now.0 < until {
             let next = self.sequencer.poll_timeout().map_or(until, |at| at.0);
             let beats = self.agents.values().filter(|agent| agent.connected);
-            let beat = beats
-                .map(|agent| agent.reported_at + limits::HEARTBEAT.0)
-                .min();
+            let beat = beats.map(|agent| agent.reported_at + limits::HEARTBEAT.0).min();
             let next = next.min(beat.unwrap_or(until));
             self.now = Timestamp(next.clamp(self.now.0 + 1, until));
             self.settle();
@@ -346,11 +329,8 @@ impl Town {
                     (None, Some(waits_for)) => format!(": {waits_for}"),
                     (None, None) => String::new(),
                 };
-                let row = format!(
-                    "{}/{slot} {} {node}{why}",
-                    instance.workload,
-                    instance.phase.word()
-                );
+                let row =
+                    format!("{}/{slot} {} {node}{why}", instance.workload, instance.phase.word());
                 (instance.workload.clone(), slot, instance.id, row)
             })
             .collect();
@@ -361,22 +341,14 @@ impl Town {
     /// The instances are these, one a line.
     #[track_caller]
     pub fn check(&self, expected: &str) {
-        let expected: Vec<_> = expected
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty())
-            .collect();
+        let expected: Vec<_> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         assert_eq!(self.table(), expected);
     }
 
     /// The live instances are these, one a line.
     #[track_caller]
     pub fn check_live(&self, expected: &str) {
-        let expected: Vec<_> = expected
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty())
-            .collect();
+        let expected: Vec<_> = expected.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
         let mut live = self.table();
         live.retain(|row| row.split(' ').nth(1) != Some("ended"));
         assert_eq!(live, expected);
@@ -415,10 +387,7 @@ impl Agent {
                 Want::Run(_) => {}
                 Want::Stop if ended => {}
                 Want::Stop => {
-                    let exit = Exit {
-                        signal: Some(15),
-                        ..Exit::default()
-                    };
+                    let exit = Exit { signal: Some(15), ..Exit::default() };
                     self.observe(instance, Observation::Ended { exit });
                 }
                 Want::Forget => {
@@ -469,17 +438,11 @@ pub fn label(name: &str) -> Name {
 }
 
 pub fn exit_code(code: i32) -> Exit {
-    Exit {
-        code: Some(code),
-        ..Exit::default()
-    }
+    Exit { code: Some(code), ..Exit::default() }
 }
 
 pub fn key(key: &str) -> Option<IdempotencyKey> {
-    Some(IdempotencyKey {
-        key: key.to_owned(),
-        fingerprint: 1,
-    })
+    Some(IdempotencyKey { key: key.to_owned(), fingerprint: 1 })
 }
 
 /// Three times in the back-off: 1 s, 2 s, 4 s at most.
@@ -507,10 +470,7 @@ fn workload(name: &str, kind: Kind) -> Workload {
             delay_max: DurationMs(4000),
             reset_after: DurationMs(60_000),
         },
-        stop: Stop {
-            signal: 15,
-            grace: DurationMs(1000),
-        },
+        stop: Stop { signal: 15, grace: DurationMs(1000) },
         constraints: Vec::new(),
         labels: BTreeMap::new(),
     }
@@ -533,10 +493,8 @@ pub fn session(name: &str, duration_max: Option<u64>) -> Workload {
 
 /// A job that is tried twice, skips what overlaps and what is more than 10 s late.
 pub fn job(name: &str, cron: &str, time_zone: &str) -> Workload {
-    let schedule = (!cron.is_empty()).then(|| Schedule {
-        cron: cron.to_owned(),
-        time_zone: time_zone.to_owned(),
-    });
+    let schedule = (!cron.is_empty())
+        .then(|| Schedule { cron: cron.to_owned(), time_zone: time_zone.to_owned() });
     let job = JobSettings {
         schedule,
         overlap: Overlap::Skip,

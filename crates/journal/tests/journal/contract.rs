@@ -32,11 +32,7 @@ fn reading_returns_what_was_asked_for() {
         append(journal, 10);
         let read = |from, count| -> Vec<u64> {
             let entries = journal.read_from(from, count).unwrap();
-            assert!(
-                entries
-                    .iter()
-                    .all(|entry| entry.payload == payload(entry.position))
-            );
+            assert!(entries.iter().all(|entry| entry.payload == payload(entry.position)));
             entries.iter().map(|entry| entry.position).collect()
         };
         assert_eq!(read(0, 2), [1, 2]);
@@ -55,10 +51,7 @@ fn empty_and_large_payloads_are_kept_and_too_large_ones_refused() {
         let large = vec![7; PAYLOAD_SIZE_BYTES_MAX];
         journal.append(&[Vec::new(), large.clone()]).unwrap();
         let refused = journal.append(&[vec![1], vec![0; PAYLOAD_SIZE_BYTES_MAX + 1]]);
-        assert!(
-            matches!(refused, Err(AppendError::TooLarge { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(AppendError::TooLarge { .. })), "{refused:?}");
         let entries = journal.read_from(1, 10).unwrap();
         assert_eq!(entries.len(), 2);
         assert!(entries[0].payload.is_empty() && entries[1].payload == large);
@@ -76,22 +69,11 @@ fn newest_snapshot_is_loaded_and_two_are_kept() {
         let snapshot = journal.load_snapshot().unwrap().unwrap();
         assert_eq!((snapshot.position, snapshot.state), (9, payload(9)));
         let report = journal.verify().unwrap();
-        let kept: Vec<_> = report
-            .snapshots
-            .iter()
-            .map(|snapshot| snapshot.position)
-            .collect();
+        let kept: Vec<_> = report.snapshots.iter().map(|snapshot| snapshot.position).collect();
         assert_eq!(kept, [9, 6]);
         let refused = journal.save_snapshot(10, b"");
         assert!(
-            matches!(
-                refused,
-                Err(AppendError::NoSuchPosition {
-                    position: 10,
-                    first: 1,
-                    last: 9
-                })
-            ),
+            matches!(refused, Err(AppendError::NoSuchPosition { position: 10, first: 1, last: 9 })),
             "{refused:?}"
         );
     });
@@ -102,31 +84,15 @@ fn pruning_needs_two_snapshots_and_spares_the_tail() {
     check(|journal| {
         append(journal, 20);
         journal.save_snapshot(10, b"ten").unwrap();
-        assert_eq!(
-            journal.prune(0).unwrap().entries_count,
-            0,
-            "one snapshot is not enough"
-        );
+        assert_eq!(journal.prune(0).unwrap().entries_count, 0, "one snapshot is not enough");
         journal.save_snapshot(20, b"twenty").unwrap();
         let pruned = journal.prune(3).unwrap();
-        assert_eq!(
-            (pruned.entries_count, pruned.first_position, pruned.more),
-            (7, 8, false)
-        );
+        assert_eq!((pruned.entries_count, pruned.first_position, pruned.more), (7, 8, false));
         assert_eq!(journal.prune(3).unwrap().entries_count, 0);
 
         assert_holds(journal, 8, 20);
         let refused = journal.read_from(7, 1);
-        assert!(
-            matches!(
-                refused,
-                Err(ReadError::Pruned {
-                    position: 7,
-                    first: 8
-                })
-            ),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(ReadError::Pruned { position: 7, first: 8 })), "{refused:?}");
         append(journal, 2);
         assert_holds(journal, 8, 22);
         let report = journal.verify().unwrap();
@@ -160,10 +126,7 @@ fn full_disk_refuses_and_the_same_batch_goes_in_once_later() {
     append(&mut journal, 2);
     disk.set_full(true);
     let refused = journal.append(&[payload(3)]);
-    assert!(
-        matches!(refused, Err(AppendError::NoSpace { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(AppendError::NoSpace { .. })), "{refused:?}");
     assert_holds(&journal, 1, 2);
     disk.set_full(false);
     append(&mut journal, 1);
@@ -180,20 +143,10 @@ fn lying_disk_loses_whole_batches_and_the_loss_is_reported() {
         append(&mut journal, 2);
     }
     disk.crash(1);
-    assert!(
-        journal.append(&[payload(9)]).is_err(),
-        "a dead process writes nothing"
-    );
+    assert!(journal.append(&[payload(9)]).is_err(), "a dead process writes nothing");
     let refused = disk.reopen(false);
     assert!(
-        matches!(
-            refused,
-            Err(OpenError::Truncated {
-                journal_last: 4,
-                acknowledged: 8,
-                ..
-            })
-        ),
+        matches!(refused, Err(OpenError::Truncated { journal_last: 4, acknowledged: 8, .. })),
         "{refused:?}"
     );
     assert_holds(&disk.reopen(true).unwrap(), 1, 4);
@@ -220,10 +173,7 @@ fn failed_append_is_there_afterwards_or_not_and_the_process_is_over() {
         disk.fail_next_append(kept);
         for _ in 0..2 {
             let refused = journal.append(&[payload(3)]);
-            assert!(
-                matches!(refused, Err(AppendError::Failed { .. })),
-                "{refused:?}"
-            );
+            assert!(matches!(refused, Err(AppendError::Failed { .. })), "{refused:?}");
         }
         disk.crash(0);
         assert_holds(&disk.reopen(false).unwrap(), 1, last);
@@ -236,22 +186,10 @@ fn torn_tail_and_damaged_entry_of_the_simulated_disk_are_reported() {
     append(&mut disk.clone(), 9);
     disk.damage_entry(4);
     let read = disk.read_from(2, 5);
-    assert!(
-        matches!(read, Err(ReadError::Corrupt { position: 4, .. })),
-        "{read:?}"
-    );
+    assert!(matches!(read, Err(ReadError::Corrupt { position: 4, .. })), "{read:?}");
     assert_eq!(disk.read_from(1, 3).unwrap().len(), 3);
     disk.tear_tail(2);
     let problems = disk.verify().unwrap().problems;
-    assert!(
-        matches!(problems[0], Problem::Corrupt { position: 4, .. }),
-        "{problems:?}"
-    );
-    assert_eq!(
-        problems[1],
-        Problem::Truncated {
-            journal_last: 7,
-            acknowledged: 9
-        }
-    );
+    assert!(matches!(problems[0], Problem::Corrupt { position: 4, .. }), "{problems:?}");
+    assert_eq!(problems[1], Problem::Truncated { journal_last: 7, acknowledged: 9 });
 }

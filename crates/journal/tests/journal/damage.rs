@@ -35,10 +35,7 @@ impl Fixture {
         append(&mut journal, 8);
         let files = tempfile::tempdir().unwrap();
         copy(live.path(), files.path());
-        Fixture {
-            files,
-            last: journal.last_position(),
-        }
+        Fixture { files, last: journal.last_position() }
     }
 
     /// Copies the files, lets `damage` change one of them, and judges what opening makes of it.
@@ -81,11 +78,7 @@ enum Outcome {
 fn judge(folder: &Path, acknowledged: Position) -> Outcome {
     match SqliteJournal::open(folder, &SqliteOptions::default()) {
         Ok(journal) => judge_open(&journal, acknowledged),
-        Err(OpenError::Truncated {
-            journal_last,
-            acknowledged: known,
-            ..
-        }) => {
+        Err(OpenError::Truncated { journal_last, acknowledged: known, .. }) => {
             assert_eq!(known, acknowledged);
             assert!(journal_last < acknowledged);
             judge_refused(folder, journal_last);
@@ -107,23 +100,15 @@ fn judge_open(journal: &SqliteJournal, acknowledged: Position) -> Outcome {
             assert_eq!(entries[0].payload, payload(*position));
             false
         }
-        Err(ReadError::Corrupt {
-            position: reported, ..
-        }) => {
-            assert!(
-                reported == 0 || reported.abs_diff(*position) <= 1,
-                "{reported} {position}"
-            );
+        Err(ReadError::Corrupt { position: reported, .. }) => {
+            assert!(reported == 0 || reported.abs_diff(*position) <= 1, "{reported} {position}");
             true
         }
         Err(error) => panic!("position {position}: {error}"),
     });
     let sound = bad.map_or(acknowledged, |position| position - 1);
     let report = journal.verify().unwrap();
-    assert_eq!(
-        report.entries_count >= sound,
-        bad.is_none() || report.entries_count == sound
-    );
+    assert_eq!(report.entries_count >= sound, bad.is_none() || report.entries_count == sound);
     assert!(bad.is_none() || !report.is_sound(), "{report:?}");
     match bad {
         None => Outcome::Whole,
@@ -138,10 +123,7 @@ fn judge_refused(folder: &Path, journal_last: Position) {
     let is_truncated = |problem: &Problem| matches!(problem, Problem::Truncated { .. });
     assert!(report.problems.iter().any(is_truncated), "{report:?}");
     for position in 1..=journal_last {
-        assert_eq!(
-            reader.read_from(position, 1).unwrap()[0].payload,
-            payload(position)
-        );
+        assert_eq!(reader.read_from(position, 1).unwrap()[0].payload, payload(position));
     }
     drop(reader);
     judge_accepted(folder);
@@ -167,10 +149,7 @@ fn judge_accepted(folder: &Path) {
         let entry = entry.unwrap();
         assert_eq!(entry.payload, payload(entry.position));
     }
-    assert!(
-        !journal.verify().unwrap().warnings.is_empty(),
-        "the acceptance is remembered"
-    );
+    assert!(!journal.verify().unwrap().warnings.is_empty(), "the acceptance is remembered");
 }
 
 #[test]
@@ -186,19 +165,10 @@ fn wal_cut_anywhere_is_reported_with_its_position() {
     let frame = 24 + 4096;
     let borders = (0..=size / frame).flat_map(|n| {
         let border = 32 + n * frame;
-        [
-            border.saturating_sub(1),
-            border,
-            border + 1,
-            border + 24,
-            border + 25,
-        ]
+        [border.saturating_sub(1), border, border + 1, border + 24, border + 25]
     });
     let mut losses = Vec::new();
-    for end in borders
-        .chain((0..size).step_by(701))
-        .filter(|end| *end < size)
-    {
+    for end in borders.chain((0..size).step_by(701)).filter(|end| *end < size) {
         match fixture.check("journal.db-wal", |bytes| bytes.truncate(end)) {
             Outcome::LostAfter(position) => losses.push(position),
             outcome => panic!("cut at {end} of {size}: {outcome:?}"),
@@ -221,19 +191,10 @@ fn removed_file_is_reported_unless_it_holds_no_entries() {
             "journal.db" => {
                 let refused = SqliteJournal::open(folder.path(), &SqliteOptions::default());
                 assert!(
-                    matches!(
-                        refused,
-                        Err(OpenError::Truncated {
-                            journal_last: 0,
-                            ..
-                        })
-                    ),
+                    matches!(refused, Err(OpenError::Truncated { journal_last: 0, .. })),
                     "{refused:?}"
                 );
-                assert!(
-                    folder.path().join("journal.db-wal").exists(),
-                    "it may yet be rescued"
-                );
+                assert!(folder.path().join("journal.db-wal").exists(), "it may yet be rescued");
                 continue;
             }
             _ => judge(folder.path(), fixture.last),
@@ -257,11 +218,7 @@ fn older_copy_of_the_database_is_reported() {
     let mut journal = open(live.path());
     append(&mut journal, 5);
     drop(journal);
-    fs::copy(
-        older.path().join("journal.db"),
-        live.path().join("journal.db"),
-    )
-    .unwrap();
+    fs::copy(older.path().join("journal.db"), live.path().join("journal.db")).unwrap();
     assert_eq!(judge(live.path(), 10), Outcome::LostAfter(5));
 }
 
@@ -277,10 +234,7 @@ fn another_history_of_the_same_length_is_reported() {
         .collect();
     fs::copy(folders[1].join("journal.db"), folders[0].join("journal.db")).unwrap();
     let refused = SqliteJournal::open(&folders[0], &SqliteOptions::default());
-    assert!(
-        matches!(refused, Err(OpenError::Corrupt { position: 2, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(OpenError::Corrupt { position: 2, .. })), "{refused:?}");
     for folder in folders {
         fs::remove_dir_all(folder).unwrap();
     }
@@ -309,14 +263,8 @@ fn changed_entries_are_reported_at_their_position() {
         );
     };
     check("UPDATE entries SET payload = x'00' WHERE position = 4", 4);
-    check(
-        "UPDATE entries SET hash = zeroblob(16) WHERE position = 4",
-        4,
-    );
-    check(
-        "UPDATE entries SET hash = zeroblob(15) WHERE position = 4",
-        4,
-    );
+    check("UPDATE entries SET hash = zeroblob(16) WHERE position = 4", 4);
+    check("UPDATE entries SET hash = zeroblob(15) WHERE position = 4", 4);
     check("DELETE FROM entries WHERE position = 4", 4);
     check("DELETE FROM entries WHERE position = 1", 1);
     check(
@@ -341,10 +289,7 @@ fn damaged_note_of_the_beginning_is_reported_and_mended_without_loss() {
         .execute_batch("UPDATE base SET hash = zeroblob(16)")
         .unwrap();
     let refused = SqliteJournal::open(folder.path(), &SqliteOptions::default());
-    assert!(
-        matches!(refused, Err(OpenError::Corrupt { position: 0, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(OpenError::Corrupt { position: 0, .. })), "{refused:?}");
     drop(SqliteJournal::open(folder.path(), &accepting()).unwrap());
     assert_holds(&open(folder.path()), 1, 10);
 }

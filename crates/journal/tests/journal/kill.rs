@@ -61,8 +61,6 @@ fn append_until_killed(folder: &Path) -> ! {
             journal.save_snapshot(last, b"state").unwrap();
         }
         // One write for the line and its end, so that a kill does not leave half a number.
-        output
-            .write_all(format!("\nacknowledged {last}\n").as_bytes())
-            .unwrap();
+        output.write_all(format!("\nacknowledged {last}\n").as_bytes()).unwrap();
     }
 }

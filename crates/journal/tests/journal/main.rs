@@ -18,21 +18,13 @@ fn open(folder: &Path) -> SqliteJournal {
 }
 
 fn accepting() -> SqliteOptions {
-    SqliteOptions {
-        accept_truncation: true,
-        ..SqliteOptions::default()
-    }
+    SqliteOptions { accept_truncation: true, ..SqliteOptions::default() }
 }
 
 /// The payload that tests append at `position`: different everywhere, of different sizes.
 fn payload(position: Position) -> Vec<u8> {
     let size_bytes = 20 + (position * 37 % 200) as usize;
-    format!("payload {position} ")
-        .into_bytes()
-        .into_iter()
-        .cycle()
-        .take(size_bytes)
-        .collect()
+    format!("payload {position} ").into_bytes().into_iter().cycle().take(size_bytes).collect()
 }
 
 /// Appends `count` entries after the last, in one batch.
@@ -49,10 +41,7 @@ fn assert_holds(journal: &dyn Journal, first: Position, last: Position) {
     let mut expected = first;
     for entry in entries {
         let entry = entry.unwrap();
-        assert_eq!(
-            (entry.position, entry.payload),
-            (expected, payload(expected))
-        );
+        assert_eq!((entry.position, entry.payload), (expected, payload(expected)));
         expected += 1;
     }
     assert_eq!(expected, last + 1);

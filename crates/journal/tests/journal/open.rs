@@ -12,20 +12,11 @@ fn second_writer_is_refused_and_told_who_has_it() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(folder.path());
     let refused = SqliteJournal::open(folder.path(), &SqliteOptions::default());
-    let Err(
-        error @ OpenError::InUse {
-            process: Some(process),
-            ..
-        },
-    ) = refused
-    else {
+    let Err(error @ OpenError::InUse { process: Some(process), .. }) = refused else {
         panic!("{refused:?}");
     };
     assert_eq!(process, std::process::id());
-    assert!(
-        error.to_string().contains("stop that server first"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("stop that server first"), "{error}");
     drop(first);
     open(folder.path());
 }
@@ -59,10 +50,7 @@ fn entries_and_snapshots_are_there_after_a_restart() {
         let mut journal = open(folder.path());
         append(&mut journal, 1);
         assert_holds(&journal, 1, last);
-        assert_eq!(
-            journal.load_snapshot().unwrap().unwrap().state,
-            payload(600)
-        );
+        assert_eq!(journal.load_snapshot().unwrap().unwrap().state, payload(600));
     }
 }
 
@@ -72,16 +60,10 @@ fn foreign_and_newer_databases_are_refused_untouched() {
         let folder = tempfile::tempdir().unwrap();
         drop(open(folder.path()));
         let path = folder.path().join("journal.db");
-        rusqlite::Connection::open(&path)
-            .unwrap()
-            .execute_batch(sql)
-            .unwrap();
+        rusqlite::Connection::open(&path).unwrap().execute_batch(sql).unwrap();
         let before = fs::read(&path).unwrap();
         let refused = SqliteJournal::open(folder.path(), &accepting());
-        assert!(
-            matches!(refused, Err(OpenError::Foreign { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(OpenError::Foreign { .. })), "{refused:?}");
         assert!(refused.unwrap_err().to_string().contains(expected));
         assert_eq!(fs::read(&path).unwrap(), before);
     };
@@ -98,10 +80,7 @@ fn file_that_is_no_database_is_refused_with_a_way_out() {
     drop(journal);
     fs::write(folder.path().join("journal.db"), vec![b'x'; 9_000]).unwrap();
     let refused = SqliteJournal::open(folder.path(), &accepting());
-    assert!(
-        matches!(refused, Err(OpenError::Unreadable { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(OpenError::Unreadable { .. })), "{refused:?}");
 
     // The way out that the message names.
     fs::remove_file(folder.path().join("journal.db")).unwrap();
@@ -124,14 +103,7 @@ fn accepted_loss_is_recorded_and_asked_for_only_once() {
         .unwrap();
     let refused = SqliteJournal::open(folder.path(), &SqliteOptions::default());
     assert!(
-        matches!(
-            refused,
-            Err(OpenError::Truncated {
-                journal_last: 6,
-                acknowledged: 9,
-                ..
-            })
-        ),
+        matches!(refused, Err(OpenError::Truncated { journal_last: 6, acknowledged: 9, .. })),
         "{refused:?}"
     );
     drop(SqliteJournal::open(folder.path(), &accepting()).unwrap());
@@ -143,11 +115,7 @@ fn accepted_loss_is_recorded_and_asked_for_only_once() {
     assert!(
         matches!(
             report.warnings[..],
-            [Warning::LossAccepted {
-                journal_last: 6,
-                acknowledged: 9,
-                ..
-            }]
+            [Warning::LossAccepted { journal_last: 6, acknowledged: 9, .. }]
         ),
         "{report:?}"
     );
@@ -174,10 +142,7 @@ fn damaged_or_missing_head_is_a_warning_until_the_next_start() {
         assert_eq!(open(folder.path()).verify().unwrap().warnings, []);
     };
     check(|head| fs::remove_file(head).unwrap(), Warning::HeadMissing);
-    check(
-        |head| fs::write(head, b"rubbish").unwrap(),
-        Warning::HeadDamaged,
-    );
+    check(|head| fs::write(head, b"rubbish").unwrap(), Warning::HeadDamaged);
 }
 
 #[test]
@@ -198,8 +163,5 @@ fn failed_append_stops_the_writer_but_not_the_reading() {
     assert_holds(&journal, 1, 3);
     drop(journal);
     let refused = SqliteJournal::open(folder.path(), &SqliteOptions::default());
-    assert!(
-        matches!(refused, Err(OpenError::Corrupt { position: 4, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(OpenError::Corrupt { position: 4, .. })), "{refused:?}");
 }

@@ -16,16 +16,9 @@ fn reader_sees_one_moment_while_the_writer_goes_on() {
     assert_eq!(reader.last_position(), 1_500);
     let entries: Vec<_> = reader.entries(0).collect::<Result<_, _>>().unwrap();
     assert_eq!(entries.len(), 1_500);
-    assert!(
-        entries
-            .iter()
-            .all(|entry| entry.payload == payload(entry.position))
-    );
+    assert!(entries.iter().all(|entry| entry.payload == payload(entry.position)));
     let report = reader.verify().unwrap();
-    assert!(
-        report.is_sound() && report.warnings.is_empty(),
-        "{report:?}"
-    );
+    assert!(report.is_sound() && report.warnings.is_empty(), "{report:?}");
     assert_eq!(report.entries_count, 1_500);
     assert_eq!(reader.load_snapshot().unwrap().unwrap().position, 1_000);
 
@@ -35,10 +28,7 @@ fn reader_sees_one_moment_while_the_writer_goes_on() {
     assert!(stat.wal_size_bytes > 0);
     assert_eq!(journal.stat().unwrap().entries_count, 2_000);
     drop(reader);
-    assert_eq!(
-        SqliteReader::open(folder.path()).unwrap().last_position(),
-        2_000
-    );
+    assert_eq!(SqliteReader::open(folder.path()).unwrap().last_position(), 2_000);
 }
 
 #[test]
@@ -63,9 +53,6 @@ fn reader_looks_at_a_stopped_and_at_a_crashed_journal() {
 fn folder_without_a_journal_is_told_so_and_stays_empty() {
     let folder = tempfile::tempdir().unwrap();
     let refused = SqliteReader::open(folder.path());
-    assert!(
-        matches!(refused, Err(OpenError::Missing { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(OpenError::Missing { .. })), "{refused:?}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 }

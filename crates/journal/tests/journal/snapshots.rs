@@ -23,9 +23,7 @@ fn with_snapshots(folder: &Path, positions: &[u64]) -> SqliteJournal {
     for position in positions {
         let missing_count = position - journal.last_position();
         append(&mut journal, missing_count);
-        journal
-            .save_snapshot(*position, &payload(*position))
-            .unwrap();
+        journal.save_snapshot(*position, &payload(*position)).unwrap();
     }
     journal
 }
@@ -40,10 +38,7 @@ fn damaged_newest_gives_way_to_the_older_one_and_is_reported() {
     assert_holds(&journal, 6, 10);
     let report = journal.verify().unwrap();
     assert!(report.is_sound());
-    assert!(
-        report.warnings[0].to_string().contains("position 10"),
-        "{report:?}"
-    );
+    assert!(report.warnings[0].to_string().contains("position 10"), "{report:?}");
 }
 
 #[test]
@@ -75,10 +70,7 @@ fn all_damaged_means_replay_from_one_or_a_clear_refusal() {
     fs::remove_file(snapshot_path(folder.path(), 15)).unwrap();
     fs::remove_file(snapshot_path(folder.path(), 20)).unwrap();
     let refused = journal.load_snapshot();
-    assert!(
-        matches!(refused, Err(ReadError::NoSnapshot { first: 16, .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(ReadError::NoSnapshot { first: 16, .. })), "{refused:?}");
     let problems = journal.verify().unwrap().problems;
     assert_eq!(problems, [Problem::NoSnapshot { first: 16 }]);
 }
@@ -91,11 +83,7 @@ fn snapshot_of_another_history_is_not_used() {
     let mut other = open(theirs.path());
     other.append(&vec![b"other".to_vec(); 5]).unwrap();
     other.save_snapshot(5, b"other state").unwrap();
-    fs::copy(
-        snapshot_path(theirs.path(), 5),
-        snapshot_path(ours.path(), 5),
-    )
-    .unwrap();
+    fs::copy(snapshot_path(theirs.path(), 5), snapshot_path(ours.path(), 5)).unwrap();
     assert_eq!(journal.load_snapshot().unwrap(), None);
     assert_eq!(journal.verify().unwrap().warnings.len(), 1);
 }
@@ -114,14 +102,7 @@ fn snapshot_beyond_the_end_proves_a_loss_and_limits_it() {
     fs::remove_file(folder.path().join("head")).unwrap();
     let refused = SqliteJournal::open(folder.path(), &SqliteOptions::default());
     assert!(
-        matches!(
-            refused,
-            Err(OpenError::Truncated {
-                journal_last: 7,
-                acknowledged: 10,
-                ..
-            })
-        ),
+        matches!(refused, Err(OpenError::Truncated { journal_last: 7, acknowledged: 10, .. })),
         "{refused:?}"
     );
     let mut journal = SqliteJournal::open(folder.path(), &accepting()).unwrap();
@@ -138,15 +119,9 @@ fn damage_before_a_snapshot_costs_only_the_history() {
     drop(journal);
     let change = "UPDATE entries SET payload = x'00' WHERE position IN (8, 13)";
     let path = folder.path().join("journal.db");
-    rusqlite::Connection::open(&path)
-        .unwrap()
-        .execute_batch(change)
-        .unwrap();
+    rusqlite::Connection::open(&path).unwrap().execute_batch(change).unwrap();
     // The end is sound, so a start replays from the snapshot and stops at 13.
     let journal = open(folder.path());
     let read = journal.read_from(11, 10);
-    assert!(
-        matches!(read, Err(ReadError::Corrupt { position: 13, .. })),
-        "{read:?}"
-    );
+    assert!(matches!(read, Err(ReadError::Corrupt { position: 13, .. })), "{read:?}");
 }

@@ -55,18 +55,12 @@ fn skip(reason: &str) {
 #[test]
 fn page_limit_refuses_and_the_batch_goes_in_once_there_is_space() {
     let folder = tempfile::tempdir().unwrap();
-    let options = SqliteOptions {
-        page_count_max: Some(50),
-        ..SqliteOptions::default()
-    };
+    let options = SqliteOptions { page_count_max: Some(50), ..SqliteOptions::default() };
     let mut journal = SqliteJournal::open(folder.path(), &options).unwrap();
     let refused = fill(&mut journal, 10);
     let last = journal.last_position();
     assert_holds(&journal, 1, last);
-    assert!(matches!(
-        journal.append(&refused),
-        Err(AppendError::NoSpace { .. })
-    ));
+    assert!(matches!(journal.append(&refused), Err(AppendError::NoSpace { .. })));
     drop(journal);
 
     let mut journal = open(folder.path());
@@ -88,16 +82,10 @@ fn full_disk_refuses_until_there_is_space_and_keeps_reading() {
         fs::write(&filler, vec![0; filler_size_bytes]).unwrap();
         let refused = fill(&mut journal, 1 + 16 * round as u64);
         let last = journal.last_position();
-        assert!(matches!(
-            journal.append(&refused),
-            Err(AppendError::NoSpace { .. })
-        ));
+        assert!(matches!(journal.append(&refused), Err(AppendError::NoSpace { .. })));
         assert_holds(&journal, 1, last);
         let snapshot = journal.save_snapshot(last, &vec![0; 1 << 20]);
-        assert!(
-            matches!(snapshot, Err(AppendError::NoSpace { .. })),
-            "{snapshot:?}"
-        );
+        assert!(matches!(snapshot, Err(AppendError::NoSpace { .. })), "{snapshot:?}");
 
         fs::remove_file(&filler).unwrap();
         let end = journal.append(&refused).unwrap();
@@ -119,9 +107,6 @@ fn start_on_a_full_disk_says_so() {
     };
     fs::write(point.path().join("filler"), vec![0; 252 << 10]).unwrap();
     let refused = SqliteJournal::open(&point.path().join("journal"), &SqliteOptions::default());
-    assert!(
-        matches!(refused, Err(OpenError::NoSpace { .. })),
-        "{refused:?}"
-    );
+    assert!(matches!(refused, Err(OpenError::NoSpace { .. })), "{refused:?}");
     drop(disk);
 }

@@ -105,10 +105,7 @@ fn many_errors_are_counted_and_few_are_kept() {
 #[test]
 fn repeated_and_nested_values_cannot_grow_beyond_a_bound() {
     let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
-    for (name, above) in ["b", "c", "d", "e", "f", "g", "h", "i"]
-        .iter()
-        .zip("abcdefgh".chars())
-    {
+    for (name, above) in ["b", "c", "d", "e", "f", "g", "h", "i"].iter().zip("abcdefgh".chars()) {
         let aliases = vec![format!("*{above}"); 10].join(", ");
         bomb.push_str(&format!("{name}: &{name} [{aliases}]\n"));
     }

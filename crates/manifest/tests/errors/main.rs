@@ -29,16 +29,10 @@ fn json(text: &str, expected: &str) {
 
 /// Checks a field of a service; it stands on line 4 from column 5.
 fn web(field: &str, expected: &str) {
-    yaml(
-        &format!("services:\n  web:\n    run: x\n    {field}\n"),
-        expected,
-    );
+    yaml(&format!("services:\n  web:\n    run: x\n    {field}\n"), expected);
 }
 
 /// Checks a field of a job; it stands on line 4 from column 5.
 fn tick(field: &str, expected: &str) {
-    yaml(
-        &format!("jobs:\n  tick:\n    run: x\n    {field}\n"),
-        expected,
-    );
+    yaml(&format!("jobs:\n  tick:\n    run: x\n    {field}\n"), expected);
 }

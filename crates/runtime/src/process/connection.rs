@@ -65,28 +65,16 @@ impl Connection {
     }
 
     async fn greet(&mut self) -> Result<Vec<InstanceInfo>, ConnectError> {
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            subscribe: true,
-            pid: 0,
-        };
+        let hello = Hello { version: PROTOCOL_VERSION, subscribe: true, pid: 0 };
         encode_frame(&Message::Hello(hello), &mut self.output);
-        let list = Message::Request {
-            id: 0,
-            request: Request::List,
-        };
+        let list = Message::Request { id: 0, request: Request::List };
         encode_frame(&list, &mut self.output);
         loop {
             match self.next_message().await.map_err(ConnectError::Socket)? {
                 Message::Hello(hello) if hello.version != PROTOCOL_VERSION => {
-                    return Err(ConnectError::Version {
-                        launcher: hello.version,
-                    });
+                    return Err(ConnectError::Version { launcher: hello.version });
                 }
-                Message::Reply {
-                    id: 0,
-                    reply: Reply::Instances { instances },
-                } => {
+                Message::Reply { id: 0, reply: Reply::Instances { instances } } => {
                     return Ok(instances);
                 }
                 Message::Reply { id: 0, reply } => {
@@ -123,13 +111,7 @@ impl Connection {
     fn ask(&mut self, call: Call) {
         let id = self.next_id;
         self.next_id += 1;
-        encode_frame(
-            &Message::Request {
-                id,
-                request: call.request,
-            },
-            &mut self.output,
-        );
+        encode_frame(&Message::Request { id, request: call.request }, &mut self.output);
         self.waiting.insert(id, call.answer);
     }
 
@@ -167,9 +149,9 @@ impl Connection {
         if self.output.is_empty() {
             return Ok(());
         }
-        let sent = self.socket.try_io(Interest::WRITABLE, || {
-            Ok(send_with_fd(&self.socket, &self.output, None)?)
-        })?;
+        let sent = self
+            .socket
+            .try_io(Interest::WRITABLE, || Ok(send_with_fd(&self.socket, &self.output, None)?))?;
         self.output.drain(..sent);
         if self.output.is_empty() {
             // A large start request shall not keep its memory for the connection's life.
@@ -180,9 +162,9 @@ impl Connection {
 
     fn receive(&mut self) -> io::Result<()> {
         let mut buffer = [0; READ_BYTES];
-        let (read, fd) = self.socket.try_io(Interest::READABLE, || {
-            Ok(recv_with_fd(&self.socket, &mut buffer)?)
-        })?;
+        let (read, fd) = self
+            .socket
+            .try_io(Interest::READABLE, || Ok(recv_with_fd(&self.socket, &mut buffer)?))?;
         if read == 0 {
             return Err(io::Error::new(
                 io::ErrorKind::UnexpectedEof,
@@ -217,10 +199,7 @@ impl Connection {
 fn would_block_is_fine(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error)
-            if matches!(
-                error.kind(),
-                io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-            ) =>
+            if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) =>
         {
             Ok(())
         }

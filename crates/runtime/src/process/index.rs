@@ -46,9 +46,7 @@ enum Process {
 
 impl Process {
     fn new(exit: Option<Exit>) -> Self {
-        exit.map_or(Process::Running(None), |exit| {
-            Process::Ended(Box::new(exit))
-        })
+        exit.map_or(Process::Running(None), |exit| Process::Ended(Box::new(exit)))
     }
 
     /// Whether this changed anything.
@@ -56,10 +54,7 @@ impl Process {
         let Process::Running(watchers) = self else {
             return false;
         };
-        let exit = Exit {
-            last_output: String::new(),
-            ..exit.clone()
-        };
+        let exit = Exit { last_output: String::new(), ..exit.clone() };
         if let Some(watchers) = watchers {
             watchers.send_modify(|progress| {
                 progress.news += 1;
@@ -98,8 +93,7 @@ impl Index {
         if self.instances.contains_key(&instance) {
             return false;
         }
-        self.instances
-            .insert(instance, Instance::new(instance, order));
+        self.instances.insert(instance, Instance::new(instance, order));
         true
     }
 
@@ -114,10 +108,7 @@ impl Index {
     pub(super) fn failed(&mut self, instance: InstanceId, message: &str) {
         if let Some(known) = self.instances.get_mut(&instance) {
             let failure = Some(message.to_owned());
-            known.end_processes(&Exit {
-                failure,
-                ..Exit::default()
-            });
+            known.end_processes(&Exit { failure, ..Exit::default() });
             known.life = Life::Failed;
         }
     }
@@ -129,11 +120,7 @@ impl Index {
     /// The number for a further process of an instance, which is taken by this.
     pub(super) fn add_process(&mut self, instance: InstanceId) -> Result<u32, OperationError> {
         let known = self.living(instance)?;
-        let number = known
-            .processes
-            .keys()
-            .next_back()
-            .map_or(1, |last| last + 1);
+        let number = known.processes.keys().next_back().map_or(1, |last| last + 1);
         known.processes.insert(number, Process::new(None));
         Ok(number)
     }
@@ -146,10 +133,7 @@ impl Index {
         // The number stays used, because the launcher may know it.
         if let Some(process) = known.processes.get_mut(&process) {
             let failure = Some(reason.to_owned());
-            process.end(&Exit {
-                failure,
-                ..Exit::default()
-            });
+            process.end(&Exit { failure, ..Exit::default() });
         }
     }
 
@@ -190,18 +174,12 @@ impl Index {
     /// Takes in an event. If an instance is over by it, gives which one and how.
     pub(super) fn event(&mut self, event: &Event) -> Option<(InstanceId, Exit)> {
         match event {
-            Event::Output {
-                instance, process, ..
-            } => {
+            Event::Output { instance, process, .. } => {
                 let known = self.instances.get(&instance.parse().ok()?)?;
                 known.processes.get(process)?.tell_news();
                 None
             }
-            Event::Exited {
-                instance,
-                process,
-                exit,
-            } => {
+            Event::Exited { instance, process, exit } => {
                 let instance = instance.parse().ok()?;
                 let known = self.instances.get_mut(&instance)?;
                 let exit = spec::exit(exit);
@@ -229,10 +207,7 @@ impl Index {
             ended.extend(known.reconcile(info).map(|exit| (instance, exit)));
         }
         for instance in unseen {
-            let known = self
-                .instances
-                .get_mut(&instance)
-                .expect("its key was just read");
+            let known = self.instances.get_mut(&instance).expect("its key was just read");
             let exit = spec::lost();
             if matches!(known.life, Life::Running) && known.end(&exit) {
                 ended.push((instance, exit));
@@ -242,10 +217,7 @@ impl Index {
     }
 
     fn living(&mut self, instance: InstanceId) -> Result<&mut Instance, OperationError> {
-        let known = self
-            .instances
-            .get_mut(&instance)
-            .ok_or(OperationError::Unknown)?;
+        let known = self.instances.get_mut(&instance).ok_or(OperationError::Unknown)?;
         match known.life {
             Life::Starting | Life::Running => Ok(known),
             Life::Failed | Life::Ended => Err(OperationError::NotRunning),
@@ -289,10 +261,7 @@ impl Instance {
     fn reconcile(&mut self, info: &InstanceInfo) -> Option<Exit> {
         let is_over = !matches!(info.state, InstanceState::Running { .. });
         for ProcessInfo { process, exit } in &info.processes {
-            let known = self
-                .processes
-                .entry(*process)
-                .or_insert_with(|| Process::new(None));
+            let known = self.processes.entry(*process).or_insert_with(|| Process::new(None));
             known.tell_news();
             match exit {
                 Some(exit) => _ = known.end(&spec::exit(exit)),

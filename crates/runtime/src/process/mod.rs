@@ -99,20 +99,9 @@ impl ProcessRuntime {
         let (connection, infos) = supervisor.reach().await?;
         // Their ends are told by `found`.
         lock(&index).reconcile(&infos);
-        let (link_in, link) = watch::channel(Link::Down {
-            reason: String::new(),
-        });
+        let (link_in, link) = watch::channel(Link::Down { reason: String::new() });
         let supervisor = tokio::spawn(supervisor.run(connection, link_in));
-        Ok((
-            Self {
-                data,
-                index,
-                link,
-                keep_alive,
-                supervisor,
-            },
-            events,
-        ))
+        Ok((Self { data, index, link, keep_alive, supervisor }, events))
     }
 
     /// Ends the launcher, which refuses while instances run, and does not start another one.
@@ -145,14 +134,10 @@ impl ProcessRuntime {
         }
         match tokio::time::timeout(ANSWER_WAIT_MAX, answered).await {
             Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(_)) => Err(Interrupted {
-                sent: true,
-                reason: "the connection ended".to_owned(),
-            }),
-            Err(_) => Err(Interrupted {
-                sent: false,
-                reason: "no answer in time".to_owned(),
-            }),
+            Ok(Err(_)) => {
+                Err(Interrupted { sent: true, reason: "the connection ended".to_owned() })
+            }
+            Err(_) => Err(Interrupted { sent: false, reason: "no answer in time".to_owned() }),
         }
     }
 
@@ -181,10 +166,7 @@ impl ProcessRuntime {
                 Link::Up { .. } => "the connection ended".to_owned(),
             },
         };
-        Err(Interrupted {
-            sent: false,
-            reason: failure,
-        })
+        Err(Interrupted { sent: false, reason: failure })
     }
 
     async fn start_instance(
@@ -194,10 +176,7 @@ impl ProcessRuntime {
     ) -> Result<Started, StartError> {
         loop {
             let spec = spec::sandbox(instance, order);
-            let request = Request::Start {
-                instance: instance.to_string(),
-                spec,
-            };
+            let request = Request::Start { instance: instance.to_string(), spec };
             let message = match self.call(request).await {
                 Ok((Reply::Started { pid, .. }, _)) => {
                     self.index().started(instance);
@@ -251,14 +230,7 @@ impl ProcessRuntime {
                     self.index().started(instance);
                     return Ok(Some(Ok(Started { pid })));
                 }
-                (
-                    None,
-                    Some(Exit {
-                        failure: Some(message),
-                        lost: false,
-                        ..
-                    }),
-                ) => {
+                (None, Some(Exit { failure: Some(message), lost: false, .. })) => {
                     return Ok(Some(self.failed(instance, message)));
                 }
                 // Its end is told as an event.
@@ -285,10 +257,7 @@ impl ProcessRuntime {
         order: ExecOrder,
     ) -> Result<u32, OperationError> {
         let shared = self.index().surroundings(instance)?;
-        let given = shared
-            .env
-            .into_iter()
-            .filter(|(name, _)| !order.env.contains_key(name));
+        let given = shared.env.into_iter().filter(|(name, _)| !order.env.contains_key(name));
         let spec = sandbox_spec::ExecSpec {
             argv: order.run,
             env: given.chain(order.env.clone()).collect(),
@@ -296,66 +265,34 @@ impl ProcessRuntime {
             stdin_pipe: order.stdin,
         };
         let exec = self.index().add_process(instance)?;
-        let request = Request::Exec {
-            instance: instance.to_string(),
-            exec,
-            spec,
-        };
+        let request = Request::Exec { instance: instance.to_string(), exec, spec };
         let error = match self.call(request).await {
             Ok((Reply::Started { .. }, _)) => return Ok(exec),
-            Ok((Reply::StartFailed { step, reason }, _)) => OperationError::Failed {
-                reason: spec::start_failure(&step, &reason),
-            },
+            Ok((Reply::StartFailed { step, reason }, _)) => {
+                OperationError::Failed { reason: spec::start_failure(&step, &reason) }
+            }
             Ok((reply, _)) => {
                 let not_found = || self.index().why_not_found(instance, None);
                 refused(reply, not_found)
             }
             Err(interrupted) => interrupted.into(),
         };
-        self.index()
-            .remove_process(instance, exec, &error.to_string());
+        self.index().remove_process(instance, exec, &error.to_string());
         Err(error)
     }
 
     async fn dial_port(&self, instance: InstanceId, port: u16) -> Result<TcpStream, DialError> {
-        let request = Request::Dial {
-            instance: instance.to_string(),
-            port,
-        };
-        match self
-            .call_again(request)
-            .await
-            .map_err(OperationError::from)?
-        {
-            (Reply::Dialed, Some(fd)) => {
-                Ok(
-                    into_stream(fd.into()).map_err(|error| OperationError::Failed {
-                        reason: format!("the connection is of no use: {error}"),
-                    })?,
-                )
-            }
+        let request = Request::Dial { instance: instance.to_string(), port };
+        match self.call_again(request).await.map_err(OperationError::from)? {
+            (Reply::Dialed, Some(fd)) => Ok(into_stream(fd.into()).map_err(|error| {
+                OperationError::Failed { reason: format!("the connection is of no use: {error}") }
+            })?),
             (Reply::Dialed, None) => Err(unexpected("Dialed without a connection").into()),
-            (
-                Reply::DialFailed {
-                    error: DialRefusal::Refused,
-                    ..
-                },
-                _,
-            ) => Err(DialError::Refused),
-            (
-                Reply::DialFailed {
-                    error: DialRefusal::TimedOut,
-                    ..
-                },
-                _,
-            ) => Err(DialError::TimedOut),
-            (
-                Reply::DialFailed {
-                    error: DialRefusal::Other,
-                    reason,
-                },
-                _,
-            ) => Err(OperationError::Failed { reason }.into()),
+            (Reply::DialFailed { error: DialRefusal::Refused, .. }, _) => Err(DialError::Refused),
+            (Reply::DialFailed { error: DialRefusal::TimedOut, .. }, _) => Err(DialError::TimedOut),
+            (Reply::DialFailed { error: DialRefusal::Other, reason }, _) => {
+                Err(OperationError::Failed { reason }.into())
+            }
             (reply, _) => {
                 let not_found = || self.index().why_not_found(instance, None);
                 Err(refused(reply, not_found).into())
@@ -413,35 +350,23 @@ impl Runtime for ProcessRuntime {
         signal: i32,
     ) -> Pending<'_, Result<(), OperationError>> {
         Box::pin(async move {
-            let request = Request::Signal {
-                instance: instance.to_string(),
-                process,
-                signal,
-            };
+            let request = Request::Signal { instance: instance.to_string(), process, signal };
             // Not again: a signal that arrives twice is another message.
             let (reply, _) = self.call(request).await?;
-            done(reply, || {
-                self.index().why_not_found(instance, Some(process))
-            })
+            done(reply, || self.index().why_not_found(instance, Some(process)))
         })
     }
 
     fn stop(&self, instance: InstanceId, stop: Stop) -> Pending<'_, Result<(), OperationError>> {
         let Stop { signal, grace } = stop;
         let name = instance.to_string();
-        let request = Request::Stop {
-            instance: name,
-            signal,
-            grace_ms: grace.0,
-        };
+        let request = Request::Stop { instance: name, signal, grace_ms: grace.0 };
         Box::pin(self.ask(instance, None, request))
     }
 
     fn forget(&self, instance: InstanceId) -> Pending<'_, Result<(), OperationError>> {
         Box::pin(async move {
-            let request = Request::Forget {
-                instance: instance.to_string(),
-            };
+            let request = Request::Forget { instance: instance.to_string() };
             match self.call_again(request).await? {
                 (Reply::Done | Reply::NotFound, _) => {
                     self.index().forget(instance);
@@ -467,17 +392,12 @@ impl Runtime for ProcessRuntime {
     ) -> Pending<'_, Result<Vec<bool>, OperationError>> {
         Box::pin(async move {
             let name = instance.to_string();
-            let request = Request::Listening {
-                instance: name,
-                ports: ports.clone(),
-            };
+            let request = Request::Listening { instance: name, ports: ports.clone() };
             match self.call_again(request).await? {
                 (Reply::Listening { ports: open }, _) => {
                     Ok(ports.iter().map(|port| open.contains(port)).collect())
                 }
-                (reply, _) => Err(refused(reply, || {
-                    self.index().why_not_found(instance, None)
-                })),
+                (reply, _) => Err(refused(reply, || self.index().why_not_found(instance, None))),
             }
         })
     }
@@ -495,18 +415,13 @@ impl Runtime for ProcessRuntime {
     ) -> Pending<'_, Result<StdinTaken, OperationError>> {
         Box::pin(async move {
             let name = instance.to_string();
-            let request = Request::WriteStdin {
-                instance: name,
-                process,
-                bytes,
-                eof: close,
-            };
+            let request = Request::WriteStdin { instance: name, process, bytes, eof: close };
             // Not again: what is written twice is not what was said.
             let not_found = || self.index().why_not_found(instance, Some(process));
             match self.call(request).await? {
-                (Reply::Accepted { bytes }, _) => Ok(StdinTaken {
-                    bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-                }),
+                (Reply::Accepted { bytes }, _) => {
+                    Ok(StdinTaken { bytes: usize::try_from(bytes).unwrap_or(usize::MAX) })
+                }
                 (reply, _) => Err(refused(reply, not_found)),
             }
         })
@@ -520,18 +435,14 @@ impl Runtime for ProcessRuntime {
 
     fn usage(&self, instance: InstanceId) -> Pending<'_, Result<Usage, OperationError>> {
         Box::pin(async move {
-            let request = Request::Usage {
-                instance: instance.to_string(),
-            };
+            let request = Request::Usage { instance: instance.to_string() };
             match self.call_again(request).await? {
                 (Reply::Usage { usage }, _) => Ok(Usage {
                     memory_bytes: usage.memory_bytes,
                     cpu_us: usage.cpu_usec,
                     pids: usage.pids,
                 }),
-                (reply, _) => Err(refused(reply, || {
-                    self.index().why_not_found(instance, None)
-                })),
+                (reply, _) => Err(refused(reply, || self.index().why_not_found(instance, None))),
             }
         })
     }
@@ -546,9 +457,7 @@ struct Interrupted {
 
 impl From<Interrupted> for OperationError {
     fn from(interrupted: Interrupted) -> OperationError {
-        OperationError::Unavailable {
-            reason: interrupted.reason,
-        }
+        OperationError::Unavailable { reason: interrupted.reason }
     }
 }
 
@@ -573,9 +482,7 @@ fn refused(reply: Reply, not_found: impl FnOnce() -> OperationError) -> Operatio
 }
 
 fn unexpected(answer: &str) -> OperationError {
-    OperationError::Failed {
-        reason: format!("the launcher answers {answer}"),
-    }
+    OperationError::Failed { reason: format!("the launcher answers {answer}") }
 }
 
 fn into_stream(socket: std::net::TcpStream) -> io::Result<TcpStream> {
@@ -585,16 +492,12 @@ fn into_stream(socket: std::net::TcpStream) -> io::Result<TcpStream> {
 
 /// A panic elsewhere leaves the index whole: no change of it is made in two steps that may panic.
 fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
-    index
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    index.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 impl std::fmt::Debug for ProcessRuntime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProcessRuntime")
-            .field("data", &self.data)
-            .finish_non_exhaustive()
+        f.debug_struct("ProcessRuntime").field("data", &self.data).finish_non_exhaustive()
     }
 }
 

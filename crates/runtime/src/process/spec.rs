@@ -16,8 +16,7 @@ pub(super) fn sandbox(instance: InstanceId, order: &StartOrder) -> SandboxSpec {
     let process = &order.process;
     let mut spec = SandboxSpec::new(process.run.iter().cloned());
     spec.env = environment(instance, order);
-    spec.working_directory
-        .clone_from(&process.working_directory);
+    spec.working_directory.clone_from(&process.working_directory);
     spec.hostname = order.workload.to_string();
     spec.memory_bytes = Some(process.memory.0);
     spec.cpu_millis_max = process.cpu_max.map(|cpu| cpu.0);
@@ -33,11 +32,7 @@ pub(super) fn sandbox(instance: InstanceId, order: &StartOrder) -> SandboxSpec {
 }
 
 fn file(file: &spawnery_model::File) -> FileSpec {
-    FileSpec {
-        path: file.path.clone(),
-        mode: file.mode,
-        bytes: file.content.clone(),
-    }
+    FileSpec { path: file.path.clone(), mode: file.mode, bytes: file.content.clone() }
 }
 
 /// The variables of the manifest, and those that say who the instance is where it does not.
@@ -52,9 +47,7 @@ pub(super) fn environment(instance: InstanceId, order: &StartOrder) -> Vec<(Stri
     let added = added.into_iter().chain(port);
     let added = added.filter(|(name, _)| !env.contains_key(*name));
     let added = added.map(|(name, value)| (name.to_owned(), value));
-    let given = env
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()));
+    let given = env.iter().map(|(name, value)| (name.clone(), value.clone()));
     added.chain(given).collect()
 }
 
@@ -80,12 +73,7 @@ pub(super) fn found(info: &InstanceInfo) -> Option<Found> {
         InstanceState::Running { pid, .. } if pid != 0 => Some(pid),
         _ => None,
     };
-    Some(Found {
-        instance,
-        order: Box::new(order),
-        pid,
-        exit: state_exit(&info.state),
-    })
+    Some(Found { instance, order: Box::new(order), pid, exit: state_exit(&info.state) })
 }
 
 /// How an instance ended, if it did.
@@ -94,11 +82,9 @@ pub(super) fn state_exit(state: &InstanceState) -> Option<Exit> {
         InstanceState::Running { .. } => None,
         InstanceState::Ended { exit } => Some(self::exit(exit)),
         InstanceState::Lost => Some(lost()),
-        InstanceState::Failed { step, reason } => Some(Exit {
-            failure: Some(start_failure(step, reason)),
-            at: now(),
-            ..Exit::default()
-        }),
+        InstanceState::Failed { step, reason } => {
+            Some(Exit { failure: Some(start_failure(step, reason)), at: now(), ..Exit::default() })
+        }
     }
 }
 
@@ -117,12 +103,7 @@ pub(super) fn exit(exit: &spec::Exit) -> Exit {
 
 /// The end of an instance whose launcher died.
 pub(super) fn lost() -> Exit {
-    Exit {
-        failure: Some(LAUNCHER_DIED.to_owned()),
-        at: now(),
-        lost: true,
-        ..Exit::default()
-    }
+    Exit { failure: Some(LAUNCHER_DIED.to_owned()), at: now(), lost: true, ..Exit::default() }
 }
 
 /// Why a start failed, in one sentence.
@@ -146,18 +127,13 @@ mod tests {
     fn order_with(env: &[(&str, &str)], port: Option<u16>) -> StartOrder {
         let name = Name::new("web").expect("a name");
         let env = env.iter();
-        let ports = port.map(|port| Port {
-            name: name.clone(),
-            port,
-        });
+        let ports = port.map(|port| Port { name: name.clone(), port });
         StartOrder {
             workload: name.clone(),
             epoch: 3,
             process: Process {
                 run: vec!["true".to_owned()],
-                env: env
-                    .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
-                    .collect(),
+                env: env.map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
                 memory: Bytes::mib(64),
                 cpu_reserved: CpuMillis(100),
                 cpu_max: Some(CpuMillis(500)),
@@ -173,10 +149,7 @@ mod tests {
                 }],
                 stdin: None,
             },
-            stop: Stop {
-                signal: 15,
-                grace: DurationMs(1000),
-            },
+            stop: Stop { signal: 15, grace: DurationMs(1000) },
         }
     }
 
@@ -199,12 +172,7 @@ mod tests {
         check(&[], None, "PORT", None);
         check(&[], Some(8080), "PORT", Some("8080"));
         check(&[("PORT", "9")], Some(8080), "PORT", Some("9"));
-        check(
-            &[("SPAWNERY_EPOCH", "x")],
-            None,
-            "SPAWNERY_EPOCH",
-            Some("x"),
-        );
+        check(&[("SPAWNERY_EPOCH", "x")], None, "SPAWNERY_EPOCH", Some("x"));
         check(&[("A", "b")], None, "A", Some("b"));
     }
 
@@ -218,19 +186,13 @@ mod tests {
             instance: instance().to_string(),
             tag: spec.tag,
             started_ms: 0,
-            state: InstanceState::Running {
-                init_pid: 4,
-                pid: 5,
-            },
+            state: InstanceState::Running { init_pid: 4, pid: 5 },
             processes: Vec::new(),
         };
         let found = found(&info).expect("it has a tag");
         let mut expected = order;
         expected.process.files.clear();
-        assert_eq!(
-            (found.instance, found.pid, found.exit),
-            (instance(), Some(5), None)
-        );
+        assert_eq!((found.instance, found.pid, found.exit), (instance(), Some(5), None));
         assert_eq!(*found.order, expected);
     }
 
@@ -238,14 +200,9 @@ mod tests {
     fn what_the_launcher_cannot_follow_to_its_end_is_lost() {
         let exit = state_exit(&InstanceState::Lost).expect("an end");
         assert!(exit.lost && exit.failure.is_some());
-        let failed = InstanceState::Failed {
-            step: "run x".to_owned(),
-            reason: "not found".to_owned(),
-        };
+        let failed =
+            InstanceState::Failed { step: "run x".to_owned(), reason: "not found".to_owned() };
         let exit = state_exit(&failed).expect("an end");
-        assert_eq!(
-            (exit.lost, exit.failure.as_deref()),
-            (false, Some("run x: not found"))
-        );
+        assert_eq!((exit.lost, exit.failure.as_deref()), (false, Some("run x: not found")));
     }
 }

@@ -42,12 +42,7 @@ impl Supervisor {
         events: mpsc::UnboundedSender<Event>,
         keep_alive: watch::Receiver<bool>,
     ) -> Self {
-        Self {
-            launcher,
-            index,
-            events,
-            keep_alive,
-        }
+        Self { launcher, index, events, keep_alive }
     }
 
     /// Connects to the launcher; starts one if none answers.
@@ -63,9 +58,7 @@ impl Supervisor {
         let spawned = tokio::task::spawn_blocking(move || {
             launcher::spawn_detached(&program, &config).map(|_pid| ())
         });
-        spawned.await.map_err(|error| ConnectError::Refused {
-            reason: error.to_string(),
-        })??;
+        spawned.await.map_err(|error| ConnectError::Refused { reason: error.to_string() })??;
         Connection::open(&self.launcher.data).await
     }
 
@@ -80,17 +73,13 @@ impl Supervisor {
             // Who waits for an answer hears that none comes.
             drop((connection, calls_out));
             let reason = error.to_string();
-            link.send_replace(Link::Down {
-                reason: reason.clone(),
-            });
+            link.send_replace(Link::Down { reason: reason.clone() });
             tell(&self.events, Event::Disconnected { reason });
             let infos;
             (connection, infos) = self.reach_again(&link).await;
             let ended = lock(&self.index).reconcile(&infos);
             tell(&self.events, Event::Reconnected);
-            ended
-                .into_iter()
-                .for_each(|(instance, exit)| self.tell_end(instance, exit));
+            ended.into_iter().for_each(|(instance, exit)| self.tell_end(instance, exit));
         }
     }
 
@@ -120,9 +109,7 @@ impl Supervisor {
             let _ = self.keep_alive.wait_for(|keep_alive| *keep_alive).await;
             match self.reach().await {
                 Ok(reached) => return reached,
-                Err(error) => link.send_replace(Link::Down {
-                    reason: error.to_string(),
-                }),
+                Err(error) => link.send_replace(Link::Down { reason: error.to_string() }),
             };
             tokio::time::sleep(delay).await;
             delay = (delay * 2).min(RETRY_DELAY_MAX);

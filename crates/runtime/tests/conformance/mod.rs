@@ -46,10 +46,7 @@ pub fn order(run: &[&str]) -> StartOrder {
             files: Vec::new(),
             stdin: None,
         },
-        stop: Stop {
-            signal: 15,
-            grace: DurationMs(10_000),
-        },
+        stop: Stop { signal: 15, grace: DurationMs(10_000) },
     }
 }
 
@@ -94,11 +91,7 @@ pub async fn wait_for_output(mut log: Log, text: &str) {
     loop {
         let progress = log.progress();
         let page = log.files.read_from(1, usize::MAX).expect("a log");
-        let output: Vec<u8> = page
-            .records
-            .into_iter()
-            .flat_map(|record| record.bytes)
-            .collect();
+        let output: Vec<u8> = page.records.into_iter().flat_map(|record| record.bytes).collect();
         if String::from_utf8_lossy(&output).contains(text) {
             return;
         }
@@ -113,34 +106,18 @@ pub async fn an_instance_ends_with_its_code_and_all_its_output(
 ) {
     let id = instance(1);
     let script = "echo $COLOUR $SPAWNERY_WORKLOAD; echo bad >&2; exit 7";
-    runtime
-        .start(id, &order(&["sh", "-c", script]))
-        .await
-        .expect("started");
+    runtime.start(id, &order(&["sh", "-c", script])).await.expect("started");
     let (ended, exit) = next_end(events).await;
-    assert_eq!(
-        (ended, exit.code, exit.signal, exit.lost),
-        (id, Some(7), None, false)
-    );
+    assert_eq!((ended, exit.code, exit.signal, exit.lost), (id, Some(7), None, false));
     assert!(exit.last_output.contains("red web") && exit.last_output.contains("bad"));
     let (output, end) = read_to_end(runtime.log(id, 0).expect("a log")).await;
     assert_eq!((output.contains("red web"), end.code), (true, Some(7)));
     let found = runtime.found().await.expect("a list");
-    let found = found
-        .iter()
-        .find(|found| found.instance == id)
-        .expect("it is kept");
+    let found = found.iter().find(|found| found.instance == id).expect("it is kept");
     assert_eq!(found.exit.as_ref().and_then(|exit| exit.code), Some(7));
     runtime.forget(id).await.expect("forgotten");
     runtime.forget(id).await.expect("forgotten already");
-    assert!(
-        runtime
-            .found()
-            .await
-            .expect("a list")
-            .iter()
-            .all(|found| found.instance != id)
-    );
+    assert!(runtime.found().await.expect("a list").iter().all(|found| found.instance != id));
     assert_eq!(runtime.log(id, 0).err(), Some(OperationError::Unknown));
 }
 
@@ -148,9 +125,7 @@ pub async fn a_program_that_does_not_exist_is_a_failed_start(
     runtime: &dyn Runtime,
     _events: &mut Events,
 ) {
-    let started = runtime
-        .start(instance(2), &order(&["no-such-program"]))
-        .await;
+    let started = runtime.start(instance(2), &order(&["no-such-program"])).await;
     let error = started.expect_err("it cannot start");
     assert!(error.message.contains("no-such-program"), "{error}");
     let again = runtime.start(instance(2), &order(&["true"])).await;
@@ -162,55 +137,31 @@ pub async fn a_further_process_shares_the_surroundings_of_its_instance(
     events: &mut Events,
 ) {
     let id = instance(3);
-    runtime
-        .start(id, &order(&["sleep", "1000"]))
-        .await
-        .expect("started");
+    runtime.start(id, &order(&["sleep", "1000"])).await.expect("started");
     let mut wanted = exec(&["sh", "-c", "echo $COLOUR $SHAPE; exit 3"]);
     wanted.env.insert("SHAPE".to_owned(), "round".to_owned());
     let first = runtime.exec(id, wanted).await.expect("it runs");
     let (output, exit) = read_to_end(runtime.log(id, first).expect("a log")).await;
     assert_eq!((output.as_str(), exit.code), ("red round\n", Some(3)));
-    let second = runtime
-        .exec(id, exec(&["sleep", "1000"]))
-        .await
-        .expect("it runs");
+    let second = runtime.exec(id, exec(&["sleep", "1000"])).await.expect("it runs");
     assert_ne!(first, second);
     runtime.signal(id, second, 9).await.expect("it runs");
     let (_, exit) = read_to_end(runtime.log(id, second).expect("a log")).await;
     assert_eq!((exit.code, exit.signal), (None, Some(9)));
-    assert_eq!(
-        runtime.signal(id, second, 9).await,
-        Err(OperationError::NotRunning)
-    );
-    assert_eq!(
-        runtime.signal(id, 99, 9).await,
-        Err(OperationError::Unknown)
-    );
+    assert_eq!(runtime.signal(id, second, 9).await, Err(OperationError::NotRunning));
+    assert_eq!(runtime.signal(id, 99, 9).await, Err(OperationError::Unknown));
     let missing = runtime.exec(id, exec(&["no-such-program"])).await;
-    assert!(
-        matches!(missing, Err(OperationError::Failed { .. })),
-        "{missing:?}"
-    );
+    assert!(matches!(missing, Err(OperationError::Failed { .. })), "{missing:?}");
     let usage = runtime.usage(id).await.expect("it runs");
     assert_ne!(usage.memory_bytes, Some(0));
 
-    let third = runtime
-        .exec(id, exec(&["sleep", "1000"]))
-        .await
-        .expect("it runs");
+    let third = runtime.exec(id, exec(&["sleep", "1000"])).await.expect("it runs");
     runtime.stop(id, order(&[]).stop).await.expect("stopping");
     let (ended, exit) = next_end(events).await;
     assert_eq!((ended, exit.signal), (id, Some(15)));
     read_to_end(runtime.log(id, third).expect("it ends with its instance")).await;
-    assert_eq!(
-        runtime.exec(id, exec(&["true"])).await,
-        Err(OperationError::NotRunning)
-    );
-    assert_eq!(
-        runtime.exec(instance(99), exec(&["true"])).await,
-        Err(OperationError::Unknown)
-    );
+    assert_eq!(runtime.exec(id, exec(&["true"])).await, Err(OperationError::NotRunning));
+    assert_eq!(runtime.exec(instance(99), exec(&["true"])).await, Err(OperationError::Unknown));
 }
 
 pub async fn what_is_written_to_a_standard_input_arrives(
@@ -221,26 +172,17 @@ pub async fn what_is_written_to_a_standard_input_arrives(
     let mut order = order(&["cat"]);
     order.process.stdin = Some(true);
     runtime.start(id, &order).await.expect("started");
-    let taken = runtime
-        .write_stdin(id, 0, b"hello\n".to_vec(), false)
-        .await
-        .expect("it runs");
+    let taken = runtime.write_stdin(id, 0, b"hello\n".to_vec(), false).await.expect("it runs");
     assert_eq!(taken.bytes, 6);
     wait_for_output(runtime.log(id, 0).expect("a log"), "hello\n").await;
-    runtime
-        .write_stdin(id, 0, Vec::new(), true)
-        .await
-        .expect("it runs");
+    runtime.write_stdin(id, 0, Vec::new(), true).await.expect("it runs");
     let (_, exit) = next_end(events).await;
     assert_eq!((exit.code, exit.last_output.as_str()), (Some(0), "hello\n"));
 }
 
 pub async fn a_port_is_reached_once_something_listens(runtime: &dyn Runtime, events: &mut Events) {
     let id = instance(5);
-    runtime
-        .start(id, &order(&["perl", "-e", ECHO]))
-        .await
-        .expect("started");
+    runtime.start(id, &order(&["perl", "-e", ECHO])).await.expect("started");
     let listening = async {
         while runtime.listening(id, vec![8080, 1]).await.expect("it runs") != [true, false] {
             tokio::task::yield_now().await;
@@ -250,9 +192,7 @@ pub async fn a_port_is_reached_once_something_listens(runtime: &dyn Runtime, eve
     let mut stream = runtime.dial(id, 8080).await.expect("it listens");
     stream.write_all(b"hello\n").await.expect("written");
     let mut answer = String::new();
-    soon("an answer", stream.read_to_string(&mut answer))
-        .await
-        .expect("read");
+    soon("an answer", stream.read_to_string(&mut answer)).await.expect("read");
     assert_eq!(answer, "echo hello\n");
     assert_eq!(runtime.dial(id, 1).await.err(), Some(DialError::Refused));
     runtime.stop(id, order(&[]).stop).await.expect("stopping");

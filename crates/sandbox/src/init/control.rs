@@ -137,9 +137,8 @@ pub(crate) fn send<M: Encode<()>>(
     io::Write::write_all(&mut file, &bytes)?;
     io::Seek::rewind(&mut file)?;
     let notice = minicbor::to_vec(ToInit::InMemoryFile).expect("writing to a Vec cannot fail");
-    let all: Vec<BorrowedFd<'_>> = std::iter::once(file.as_fd())
-        .chain(fds.iter().copied())
-        .collect();
+    let all: Vec<BorrowedFd<'_>> =
+        std::iter::once(file.as_fd()).chain(fds.iter().copied()).collect();
     send_with_fds(socket, &notice, &all)?;
     Ok(())
 }

@@ -39,13 +39,7 @@ impl Dials {
         let until = Instant::now() + Duration::from_millis(DIAL_MS_MAX);
         match start((Ipv4Addr::LOCALHOST, port).into()) {
             Ok(socket) => {
-                self.waiting.push(Dial {
-                    id,
-                    port,
-                    socket,
-                    second: false,
-                    until,
-                });
+                self.waiting.push(Dial { id, port, socket, second: false, until });
                 self.advance(control)
             }
             Err(error) => fail(control, id, DialError::Other, error.to_string()),
@@ -65,9 +59,7 @@ impl Dials {
     }
 
     pub(super) fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
-        self.waiting
-            .iter()
-            .map(|dial| PollFd::new(&dial.socket, PollFlags::OUT))
+        self.waiting.iter().map(|dial| PollFd::new(&dial.socket, PollFlags::OUT))
     }
 
     /// How long to wait at most; `None` is for ever.
@@ -111,14 +103,12 @@ fn advance(mut dial: Dial, control: &OwnedFd) -> io::Result<Option<Dial>> {
 fn refuse(control: &OwnedFd, dial: &Dial, error: Errno) -> io::Result<Option<Dial>> {
     let port = dial.port;
     let (kind, reason) = match error {
-        Errno::CONNREFUSED | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => (
-            DialError::Refused,
-            format!("nothing listens on port {port} in the sandbox"),
-        ),
-        Errno::TIMEDOUT => (
-            DialError::TimedOut,
-            format!("no answer from port {port} in {DIAL_MS_MAX} ms"),
-        ),
+        Errno::CONNREFUSED | Errno::ADDRNOTAVAIL | Errno::AFNOSUPPORT => {
+            (DialError::Refused, format!("nothing listens on port {port} in the sandbox"))
+        }
+        Errno::TIMEDOUT => {
+            (DialError::TimedOut, format!("no answer from port {port} in {DIAL_MS_MAX} ms"))
+        }
         error => (DialError::Other, error.to_string()),
     };
     fail(control, dial.id, kind, reason)?;
@@ -126,11 +116,7 @@ fn refuse(control: &OwnedFd, dial: &Dial, error: Errno) -> io::Result<Option<Dia
 }
 
 fn start(address: SocketAddr) -> rustix::io::Result<OwnedFd> {
-    let family = if address.is_ipv4() {
-        AddressFamily::INET
-    } else {
-        AddressFamily::INET6
-    };
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, None)?;
     match connect(&socket, &address) {

@@ -51,10 +51,7 @@ pub(crate) trait AtStep<T> {
 
 impl<T, E: Into<io::Error>> AtStep<T> for Result<T, E> {
     fn at(self, step: &str) -> Result<T, StepError> {
-        self.map_err(|error| StepError {
-            step: step.to_owned(),
-            reason: error.into().to_string(),
-        })
+        self.map_err(|error| StepError { step: step.to_owned(), reason: error.into().to_string() })
     }
 }
 
@@ -81,11 +78,7 @@ pub(crate) fn run(plan: Plan<'_>) -> ! {
 }
 
 fn failed(process: u32, error: StepError) -> FromInit {
-    FromInit::Failed {
-        process,
-        step: error.step,
-        reason: error.reason,
-    }
+    FromInit::Failed { process, step: error.step, reason: error.reason }
 }
 
 struct Init<'a> {
@@ -123,10 +116,8 @@ impl Init<'_> {
     /// Waits for something to do: whether there is a message, and whether a child ended.
     fn wait(&self, signals: &OwnedFd) -> io::Result<(bool, bool)> {
         let timeout = self.dials.timeout();
-        let mut fds = vec![
-            PollFd::new(&self.control, PollFlags::IN),
-            PollFd::new(signals, PollFlags::IN),
-        ];
+        let mut fds =
+            vec![PollFd::new(&self.control, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
         fds.extend(self.dials.poll_fds());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok((!fds[0].revents().is_empty(), !fds[1].revents().is_empty())),
@@ -160,11 +151,7 @@ impl Init<'_> {
             Err(error) => {
                 control::send(&self.control, &failed(process, error), &[])?;
                 // Without its main process a sandbox has no purpose.
-                if process == 0 {
-                    Err(io::ErrorKind::Other.into())
-                } else {
-                    Ok(())
-                }
+                if process == 0 { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
             }
         }
     }
@@ -184,10 +171,7 @@ impl Init<'_> {
     }
 
     fn signal(&self, process: u32, signal: i32) {
-        let pid = self
-            .processes
-            .iter()
-            .find(|(_, number)| **number == process);
+        let pid = self.processes.iter().find(|(_, number)| **number == process);
         if let Some((pid, _)) = pid {
             // It may have ended just now, but it is not reaped yet, so this hits nobody else.
             let _ = sys::kill(*pid, signal);
@@ -207,15 +191,7 @@ impl Init<'_> {
                 continue;
             };
             let (code, signal) = (status.exit_status(), status.terminating_signal());
-            control::send(
-                &self.control,
-                &FromInit::Exited {
-                    process,
-                    code,
-                    signal,
-                },
-                &[],
-            )?;
+            control::send(&self.control, &FromInit::Exited { process, code, signal }, &[])?;
             if process == 0 {
                 return Ok(true);
             }

@@ -37,10 +37,7 @@ pub(super) fn spawn(run: &Run, streams: [RawFd; 3], rootful: bool) -> Result<Pid
         return Ok(pid);
     }
     let (step, reason) = text.split_once('\n').unwrap_or((&text, "no reason given"));
-    Err(StepError {
-        step: step.into(),
-        reason: reason.into(),
-    })
+    Err(StepError { step: step.into(), reason: reason.into() })
 }
 
 /// Everything that the program needs, allocated before the fork.
@@ -57,27 +54,16 @@ impl Program {
     fn new(run: &Run) -> io::Result<Self> {
         let env = with_defaults(&run.env);
         let name = run.argv.first().cloned().unwrap_or_default();
-        let path = env
-            .iter()
-            .find(|(name, _)| name == "PATH")
-            .map_or("", |(_, path)| path);
+        let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
         let paths = if name.contains('/') {
             vec![name.clone()]
         } else {
-            let dirs = path
-                .split(':')
-                .map(|dir| if dir.is_empty() { "." } else { dir });
+            let dirs = path.split(':').map(|dir| if dir.is_empty() { "." } else { dir });
             dirs.map(|dir| format!("{dir}/{name}")).collect()
         };
-        let home = env
-            .iter()
-            .find(|(name, _)| name == "HOME")
-            .map(|(_, home)| home.clone());
-        let working_directory = run
-            .working_directory
-            .clone()
-            .or(home)
-            .unwrap_or_else(|| HOME.to_owned());
+        let home = env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| home.clone());
+        let working_directory =
+            run.working_directory.clone().or(home).unwrap_or_else(|| HOME.to_owned());
         Ok(Self {
             paths: c_strings(paths)?,
             argv: c_strings(run.argv.iter().cloned())?,
@@ -90,10 +76,7 @@ impl Program {
 
 /// The given environment, and defaults for what every program expects.
 fn with_defaults(given: &[(String, String)]) -> Vec<(String, String)> {
-    let host = rustix::system::uname()
-        .nodename()
-        .to_string_lossy()
-        .into_owned();
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let defaults = [
         ("PATH", PATH_DEFAULT),
         ("HOME", HOME),
@@ -102,18 +85,13 @@ fn with_defaults(given: &[(String, String)]) -> Vec<(String, String)> {
         ("HOSTNAME", &host),
         ("TMPDIR", "/tmp"),
     ];
-    let missing = defaults
-        .into_iter()
-        .filter(|(name, _)| !given.iter().any(|(n, _)| n == name));
+    let missing = defaults.into_iter().filter(|(name, _)| !given.iter().any(|(n, _)| n == name));
     let missing = missing.map(|(name, value)| (name.to_owned(), value.to_owned()));
     given.iter().cloned().chain(missing).collect()
 }
 
 fn c_strings(strings: impl IntoIterator<Item = String>) -> io::Result<Vec<CString>> {
-    strings
-        .into_iter()
-        .map(|string| CString::new(string).map_err(io::Error::from))
-        .collect()
+    strings.into_iter().map(|string| CString::new(string).map_err(io::Error::from)).collect()
 }
 
 /// In the child: gives everything up, then runs the program. Returns only an error.
@@ -169,12 +147,7 @@ fn run_program(program: &Program) -> StepError {
             }
         }
     }
-    let there = || {
-        program
-            .paths
-            .iter()
-            .any(|path| Path::new(&*path.to_string_lossy()).exists())
-    };
+    let there = || program.paths.iter().any(|path| Path::new(&*path.to_string_lossy()).exists());
     let name = &program.name;
     let reason = reason.unwrap_or_else(|| {
         if there() {
@@ -185,8 +158,5 @@ fn run_program(program: &Program) -> StepError {
             "not found in PATH".to_owned()
         }
     });
-    StepError {
-        step: format!("run `{name}`"),
-        reason: format!("cannot run `{name}`: {reason}"),
-    }
+    StepError { step: format!("run `{name}`"), reason: format!("cannot run `{name}`: {reason}") }
 }

@@ -78,13 +78,9 @@ fn namespaces(own_network: bool) -> i32 {
 /// workload sees as the top of a file system belongs to its user.
 fn make_layer(rootful: bool) -> io::Result<()> {
     let user = rootful.then_some(USER_ID);
-    for (name, owner) in [
-        ("upper", user),
-        ("work", None),
-        ("usr-upper", user),
-        ("usr-work", None),
-        ("root", None),
-    ] {
+    for (name, owner) in
+        [("upper", user), ("work", None), ("usr-upper", user), ("usr-work", None), ("root", None)]
+    {
         rootfs::make_dir(Path::new(name), 0o755, owner)?;
     }
     Ok(())
@@ -130,14 +126,8 @@ fn make_root(rootfs: &Rootfs, sources: &Sources) -> Result<(), StepError> {
     match overlay(&sources.base, "upper", "work", "root") {
         Ok(()) => Ok(()),
         Err(_) => {
-            mount(
-                "tmpfs",
-                "root",
-                "tmpfs",
-                MountFlags::NOSUID | MountFlags::NODEV,
-                c"mode=0755",
-            )
-            .at("mount the root")?;
+            mount("tmpfs", "root", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755")
+                .at("mount the root")?;
             copy_base(sources, rootfs.rootful).at("copy the base into the root")
         }
     }
@@ -151,13 +141,7 @@ fn overlay(lower: &OwnedFd, upper: &str, work: &str, target: &str) -> io::Result
     );
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|_| io::ErrorKind::InvalidInput)?;
-    mount(
-        "overlay",
-        target,
-        "overlay",
-        MountFlags::NOSUID | MountFlags::NODEV,
-        options,
-    )?;
+    mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options)?;
     Ok(())
 }
 
@@ -273,13 +257,7 @@ fn mount_tmpfs(target: &str) -> io::Result<()> {
     let options = format!("mode=1777,size={TMP_BYTES_MAX_DEFAULT}\0");
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|_| io::ErrorKind::InvalidInput)?;
-    mount(
-        "tmpfs",
-        target,
-        "tmpfs",
-        MountFlags::NOSUID | MountFlags::NODEV,
-        options,
-    )?;
+    mount("tmpfs", target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)?;
     Ok(())
 }
 
@@ -350,20 +328,8 @@ fn set_limits() -> io::Result<()> {
     let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let maximum = OPEN_FILES_HARD.min(allowed);
     let current = OPEN_FILES_SOFT.min(maximum);
-    setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(current),
-            maximum: Some(maximum),
-        },
-    )?;
-    setrlimit(
-        Resource::Core,
-        Rlimit {
-            current: Some(0),
-            maximum: Some(0),
-        },
-    )?;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: Some(maximum) })?;
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
     Ok(())
 }
 
@@ -386,14 +352,8 @@ pub(super) fn make_personal(
     })?;
     if let Some(max) = personal.processes_max {
         use rustix::process::{Resource, Rlimit, setrlimit};
-        setrlimit(
-            Resource::Nproc,
-            Rlimit {
-                current: Some(max),
-                maximum: Some(max),
-            },
-        )
-        .at("limit the processes")?;
+        setrlimit(Resource::Nproc, Rlimit { current: Some(max), maximum: Some(max) })
+            .at("limit the processes")?;
     }
     sys::set_capabilities(INIT_CAPABILITIES).at("drop the capabilities of the init")?;
     sys::set_seccomp(filter).at("install the seccomp filter")
@@ -465,11 +425,7 @@ fn write_file(file: &FileSpec) -> io::Result<()> {
         _ => {}
     }
     let mut options = OpenOptions::new();
-    let mut out = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&file.path)?;
+    let mut out = options.write(true).create_new(true).mode(0o600).open(&file.path)?;
     out.write_all(&file.bytes)?;
     out.set_permissions(fs::Permissions::from_mode(file.mode))
 }

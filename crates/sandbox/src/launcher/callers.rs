@@ -28,11 +28,7 @@ impl Launcher {
             return;
         }
         let mut connection = Connection::new(socket);
-        let hello = Hello {
-            version: PROTOCOL_VERSION,
-            subscribe: false,
-            pid: std::process::id(),
-        };
+        let hello = Hello { version: PROTOCOL_VERSION, subscribe: false, pid: std::process::id() };
         connection.push(&Message::Hello(hello), None);
         self.connections.insert(token, connection);
         self.sources.insert(token, Source::Connection);
@@ -50,11 +46,7 @@ impl Launcher {
             match connection.next() {
                 Ok(Some(message)) => self.handle_message(token, message),
                 Ok(None) => break,
-                Err(FrameError::NotUnderstood {
-                    request_id: Some(id),
-                    reason,
-                    ..
-                }) => {
+                Err(FrameError::NotUnderstood { request_id: Some(id), reason, .. }) => {
                     let reason = format!("the launcher does not understand: {reason}");
                     self.reply((token, id), Reply::Refused { reason });
                 }
@@ -114,9 +106,7 @@ impl Launcher {
             }
         }
         // It connects again and lists, which costs less than a queue without a limit.
-        too_slow
-            .into_iter()
-            .for_each(|token| self.disconnect(token));
+        too_slow.into_iter().for_each(|token| self.disconnect(token));
     }
 
     pub(super) fn tell_output(&mut self) {
@@ -131,11 +121,7 @@ impl Launcher {
                 continue;
             };
             let next_seq = found.log.next_seq();
-            self.tell(&Event::Output {
-                instance,
-                process,
-                next_seq,
-            });
+            self.tell(&Event::Output { instance, process, next_seq });
         }
     }
 
@@ -146,11 +132,7 @@ impl Launcher {
                 Ok(left) => {
                     if left != connection.wants_out {
                         connection.wants_out = left;
-                        let out = if left {
-                            EventFlags::OUT
-                        } else {
-                            EventFlags::empty()
-                        };
+                        let out = if left { EventFlags::OUT } else { EventFlags::empty() };
                         let data = EventData::new_u64(*token);
                         let _ =
                             epoll::modify(&self.epoll, &*connection, data, EventFlags::IN | out);

@@ -191,12 +191,7 @@ impl Launcher {
     fn timeout(&self) -> Option<Timespec> {
         let kills = self.sandboxes.values().filter_map(|it| it.kill_at);
         let sweep = self.sweep_at.filter(|_| self.sweeper.is_none());
-        let once = [
-            self.spare_due(),
-            self.surplus_due(),
-            sweep,
-            self.next_memory_poll,
-        ];
+        let once = [self.spare_due(), self.surplus_due(), sweep, self.next_memory_poll];
         let next = kills.chain(once.into_iter().flatten()).min()?;
         let left = next.saturating_duration_since(Instant::now());
         left.try_into().ok()
@@ -244,18 +239,11 @@ impl Launcher {
 
 /// Watches for readability.
 pub(super) fn epoll_add(epoll: &OwnedFd, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-    Ok(epoll::add(
-        epoll,
-        fd,
-        EventData::new_u64(token),
-        EventFlags::IN,
-    )?)
+    Ok(epoll::add(epoll, fd, EventData::new_u64(token), EventFlags::IN)?)
 }
 
 /// Milliseconds since the Unix epoch.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -47,10 +47,7 @@ pub struct Config {
 impl Config {
     /// The usual configuration with this data folder.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self {
-            data: data.into(),
-            spares: SPARES_DEFAULT,
-        }
+        Self { data: data.into(), spares: SPARES_DEFAULT }
     }
 
     /// The arguments that [`spawn_detached`] gives to the program.
@@ -136,33 +133,21 @@ pub fn spawn_detached(program: &Path, config: &Config) -> Result<u32, SpawnDetac
         return Ok(client.launcher_pid());
     }
     let data = || config.data.clone();
-    make_data_dir(&config.data).map_err(|error| SpawnDetachedError::Data {
-        data: data(),
-        error,
-    })?;
+    make_data_dir(&config.data)
+        .map_err(|error| SpawnDetachedError::Data { data: data(), error })?;
     let log_path = config.data.join(LOG_NAME);
     let log = fs::File::options()
         .append(true)
         .create(true)
         .open(&log_path)
-        .map_err(|error| SpawnDetachedError::Data {
-            data: data(),
-            error,
-        })?;
+        .map_err(|error| SpawnDetachedError::Data { data: data(), error })?;
     let mut command = Command::new(program);
-    command
-        .args(config.arguments())
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
+    command.args(config.arguments()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     crate::sys::detach(&mut command);
     command
         .spawn()
         .and_then(|mut middleman| middleman.wait())
-        .map_err(|error| SpawnDetachedError::Run {
-            program: program.to_owned(),
-            error,
-        })?;
+        .map_err(|error| SpawnDetachedError::Run { program: program.to_owned(), error })?;
     let until = Instant::now() + ANSWER_WITHIN;
     while Instant::now() < until {
         if let Ok(client) = Client::connect(&config.data) {
@@ -187,19 +172,13 @@ pub fn connect(data: &Path) -> io::Result<UnixStream> {
 /// Makes the data folder, readable by its owner only.
 fn make_data_dir(data: &Path) -> io::Result<()> {
     use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(data)?;
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data)?;
     fs::set_permissions(data, fs::Permissions::from_mode(0o700))
 }
 
 /// Takes the lock of the current folder; `None` if another launcher has it.
 fn lock() -> io::Result<Option<OwnedFd>> {
-    let file = fs::File::options()
-        .create(true)
-        .append(true)
-        .open("launcher.lock")?;
+    let file = fs::File::options().create(true).append(true).open("launcher.lock")?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Ok(Some(file.into())),
         Err(rustix::io::Errno::AGAIN) => Ok(None),

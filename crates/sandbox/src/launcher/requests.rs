@@ -25,32 +25,21 @@ impl Launcher {
     pub(super) fn handle_request(&mut self, asker: Asker, request: Request) -> Option<Reply> {
         match request {
             Request::Start { instance, spec } => self.start(asker, instance, spec),
-            Request::Exec {
-                instance,
-                exec,
-                spec,
-            } => self.exec(asker, &instance, exec, spec),
-            Request::Signal {
-                instance,
-                process,
-                signal,
-            } => Some(self.signal(&instance, process, signal)),
-            Request::Stop {
-                instance,
-                signal,
-                grace_ms,
-            } => Some(self.stop(&instance, signal, grace_ms)),
+            Request::Exec { instance, exec, spec } => self.exec(asker, &instance, exec, spec),
+            Request::Signal { instance, process, signal } => {
+                Some(self.signal(&instance, process, signal))
+            }
+            Request::Stop { instance, signal, grace_ms } => {
+                Some(self.stop(&instance, signal, grace_ms))
+            }
             Request::List => Some(self.list()),
             Request::Dial { instance, port } => self.dial(asker, &instance, port),
             Request::Listening { instance, ports } => Some(self.listening(&instance, &ports)),
             Request::Usage { instance } => Some(self.usage(&instance)),
             Request::Forget { instance } => Some(self.forget(&instance)),
-            Request::WriteStdin {
-                instance,
-                process,
-                bytes,
-                eof,
-            } => Some(self.write_stdin(&instance, process, &bytes, eof)),
+            Request::WriteStdin { instance, process, bytes, eof } => {
+                Some(self.write_stdin(&instance, process, &bytes, eof))
+            }
             Request::Shutdown { stop_all } => self.shutdown(asker, stop_all),
             Request::Describe => Some(self.describe()),
         }
@@ -58,18 +47,14 @@ impl Launcher {
 
     pub(super) fn find(&mut self, instance: &str) -> Option<(u64, &mut Sandbox)> {
         let number = *self.running.get(instance)?;
-        self.sandboxes
-            .get_mut(&number)
-            .map(|sandbox| (number, sandbox))
+        self.sandboxes.get_mut(&number).map(|sandbox| (number, sandbox))
     }
 
     // Ends.
 
     fn signal(&mut self, instance: &str, process: u32, signal: i32) -> Reply {
         if !(1..=64).contains(&signal) {
-            return Reply::Refused {
-                reason: format!("{signal} is no signal: 1 to 64"),
-            };
+            return Reply::Refused { reason: format!("{signal} is no signal: 1 to 64") };
         }
         let Some((_, sandbox)) = self.find(instance) else {
             return Reply::NotFound;
@@ -86,17 +71,10 @@ impl Launcher {
 
     fn stop(&mut self, instance: &str, signal: i32, grace_ms: u64) -> Reply {
         let Some((_, sandbox)) = self.find(instance) else {
-            return if store::exists(instance) {
-                Reply::Done
-            } else {
-                Reply::NotFound
-            };
+            return if store::exists(instance) { Reply::Done } else { Reply::NotFound };
         };
         let until = Instant::now() + Duration::from_millis(grace_ms);
-        let runs = sandbox
-            .processes
-            .get(&0)
-            .is_some_and(|main| main.pid.is_some());
+        let runs = sandbox.processes.get(&0).is_some_and(|main| main.pid.is_some());
         let signal = ToInit::Signal { process: 0, signal };
         let sent = runs && control::send(&sandbox.control, &signal, &[]).is_ok();
         if !sent || grace_ms == 0 {
@@ -111,9 +89,7 @@ impl Launcher {
     fn shutdown(&mut self, asker: Asker, stop_all: bool) -> Option<Reply> {
         if !stop_all && !self.running.is_empty() {
             let count = self.running.len();
-            return Some(Reply::Refused {
-                reason: format!("{count} instances run"),
-            });
+            return Some(Reply::Refused { reason: format!("{count} instances run") });
         }
         self.stop_all(Some(asker));
         None
@@ -129,9 +105,7 @@ impl Launcher {
 
     fn forget(&mut self, instance: &str) -> Reply {
         if self.running.contains_key(instance) {
-            return Reply::Refused {
-                reason: "it runs; stop it first".into(),
-            };
+            return Reply::Refused { reason: "it runs; stop it first".into() };
         }
         if !is_instance_id(instance) || !store::exists(instance) {
             return Reply::NotFound;
@@ -147,21 +121,16 @@ impl Launcher {
             Ok(names) => names,
             Err(error) => return refused("read the folder of the instances", &error),
         };
-        let ended = on_disk
-            .into_iter()
-            .filter(|name| !self.running.contains_key(name));
-        let mut all: BTreeMap<String, InstanceInfo> = ended
-            .map(|name| (name.clone(), store::info(&name)))
-            .collect();
+        let ended = on_disk.into_iter().filter(|name| !self.running.contains_key(name));
+        let mut all: BTreeMap<String, InstanceInfo> =
+            ended.map(|name| (name.clone(), store::info(&name))).collect();
         for (name, number) in &self.running {
             if let Some(sandbox) = self.sandboxes.get(number) {
                 all.insert(name.clone(), info(name, sandbox));
             }
         }
         keep_within(&mut all, LIST_OUTPUT_BYTES_MAX);
-        Reply::Instances {
-            instances: all.into_values().collect(),
-        }
+        Reply::Instances { instances: all.into_values().collect() }
     }
 
     fn dial(&mut self, asker: Asker, instance: &str, port: u16) -> Option<Reply> {
@@ -188,17 +157,9 @@ impl Launcher {
         let mut open = Vec::new();
         for table in ["tcp", "tcp6"] {
             let path = format!("/proc/{}/net/{table}", sandbox.init_pid);
-            open.extend(listening_ports(
-                &fs::read_to_string(path).unwrap_or_default(),
-            ));
+            open.extend(listening_ports(&fs::read_to_string(path).unwrap_or_default()));
         }
-        Reply::Listening {
-            ports: ports
-                .iter()
-                .copied()
-                .filter(|it| open.contains(it))
-                .collect(),
-        }
+        Reply::Listening { ports: ports.iter().copied().filter(|it| open.contains(it)).collect() }
     }
 
     fn describe(&self) -> Reply {
@@ -216,11 +177,7 @@ impl Launcher {
         let Some((_, sandbox)) = self.find(instance) else {
             return Reply::NotFound;
         };
-        let usage = sandbox
-            .group
-            .as_ref()
-            .map(|group| group.usage())
-            .unwrap_or_default();
+        let usage = sandbox.group.as_ref().map(|group| group.usage()).unwrap_or_default();
         Reply::Usage { usage }
     }
 
@@ -232,9 +189,7 @@ impl Launcher {
             return Reply::NotFound;
         };
         let Some(stdin) = &found.stdin else {
-            return Reply::Refused {
-                reason: "its standard input is closed".into(),
-            };
+            return Reply::Refused { reason: "its standard input is closed".into() };
         };
         let mut accepted = 0;
         while accepted < bytes.len() {
@@ -251,27 +206,20 @@ impl Launcher {
         if eof && accepted == bytes.len() {
             found.stdin = None;
         }
-        Reply::Accepted {
-            bytes: accepted as u64,
-        }
+        Reply::Accepted { bytes: accepted as u64 }
     }
 }
 
 /// The answer when a step fails.
 pub(super) fn refused(step: &str, error: &io::Error) -> Reply {
-    Reply::Refused {
-        reason: format!("cannot {step}: {error}"),
-    }
+    Reply::Refused { reason: format!("cannot {step}: {error}") }
 }
 
 /// Leaves the last output out from where the sum is above `bytes_max`.
 fn keep_within(instances: &mut BTreeMap<String, InstanceInfo>, bytes_max: usize) {
     let mut bytes = 0;
     for instance in instances.values_mut() {
-        let of_processes = instance
-            .processes
-            .iter_mut()
-            .filter_map(|it| it.exit.as_mut());
+        let of_processes = instance.processes.iter_mut().filter_map(|it| it.exit.as_mut());
         let of_state = match &mut instance.state {
             InstanceState::Ended { exit } => Some(exit),
             _ => None,
@@ -287,20 +235,13 @@ fn keep_within(instances: &mut BTreeMap<String, InstanceInfo>, bytes_max: usize)
 
 fn info(name: &str, sandbox: &Sandbox) -> InstanceInfo {
     let on_disk = store::info(name);
-    let pid = sandbox
-        .processes
-        .get(&0)
-        .and_then(|main| main.pid)
-        .unwrap_or(0);
+    let pid = sandbox.processes.get(&0).and_then(|main| main.pid).unwrap_or(0);
     let processes: Vec<ProcessInfo> = on_disk.processes;
     InstanceInfo {
         instance: name.to_owned(),
         tag: sandbox.tag.clone(),
         started_ms: sandbox.started_ms,
-        state: InstanceState::Running {
-            init_pid: sandbox.init_pid,
-            pid,
-        },
+        state: InstanceState::Running { init_pid: sandbox.init_pid, pid },
         processes,
     }
 }

@@ -108,12 +108,7 @@ impl Streams {
         } else {
             (fs::File::open("/dev/null")?.into(), None)
         };
-        Ok(Self {
-            stdin,
-            stdout,
-            stderr,
-            theirs: [their_stdin, their_stdout, their_stderr],
-        })
+        Ok(Self { stdin, stdout, stderr, theirs: [their_stdin, their_stdout, their_stderr] })
     }
 }
 
@@ -136,10 +131,7 @@ pub(crate) struct SpawnError {
 }
 
 fn at<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Result<T, SpawnError> {
-    result.map_err(|error| SpawnError {
-        step,
-        error: error.into(),
-    })
+    result.map_err(|error| SpawnError { step, error: error.into() })
 }
 
 impl Workshop {
@@ -150,10 +142,7 @@ impl Workshop {
         dir: &Path,
         own_network: bool,
     ) -> Result<Sandbox, SpawnError> {
-        at(
-            "make the folder of the sandbox",
-            make_dirs(dir, self.rootfs.rootful),
-        )?;
+        at("make the folder of the sandbox", make_dirs(dir, self.rootfs.rootful))?;
         let mut log = LogWriter::new(dir.join("log/0"), LOG_BYTES_MAX_DEFAULT);
         at("make the log", log.prepare())?;
         let group = self.cgroups.create(&format!("{}-{number}", self.run_name));
@@ -222,10 +211,7 @@ impl Workshop {
                 });
                 if let Err(error) = mapped {
                     let _ = kill_and_reap(&pidfd);
-                    return Err(SpawnError {
-                        step: "map the user ids",
-                        error,
-                    });
+                    return Err(SpawnError { step: "map the user ids", error });
                 }
                 Ok((pid, pidfd, ours))
             }
@@ -240,15 +226,9 @@ impl Workshop {
             return fs::write(proc.join("gid_map"), map);
         }
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        fs::write(
-            proc.join("uid_map"),
-            format!("{USER_ID} {} 1\n", uid.as_raw()),
-        )?;
+        fs::write(proc.join("uid_map"), format!("{USER_ID} {} 1\n", uid.as_raw()))?;
         fs::write(proc.join("setgroups"), "deny")?;
-        fs::write(
-            proc.join("gid_map"),
-            format!("{USER_ID} {} 1\n", gid.as_raw()),
-        )
+        fs::write(proc.join("gid_map"), format!("{USER_ID} {} 1\n", gid.as_raw()))
     }
 }
 
@@ -273,10 +253,7 @@ pub(crate) fn kill(init: &OwnedFd) -> io::Result<()> {
 /// Waits for an init that has ended, or is about to.
 pub(crate) fn reap(init: &OwnedFd) -> io::Result<()> {
     use rustix::process::{WaitId, WaitIdOptions, waitid};
-    waitid(
-        WaitId::PidFd(std::os::fd::AsFd::as_fd(init)),
-        WaitIdOptions::EXITED,
-    )?;
+    waitid(WaitId::PidFd(std::os::fd::AsFd::as_fd(init)), WaitIdOptions::EXITED)?;
     Ok(())
 }
 

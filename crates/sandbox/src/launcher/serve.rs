@@ -35,9 +35,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     rustix::process::umask(Mode::from_raw_mode(0o077));
     make_data_dir(&config.data).map_err(at("make the data folder"))?;
     let place = fs::canonicalize(&config.data).map_err(at("find the data folder"))?;
-    let owner = fs::metadata(&place)
-        .map_err(at("look at the data folder"))?
-        .uid();
+    let owner = fs::metadata(&place).map_err(at("look at the data folder"))?.uid();
     if owner != rustix::process::geteuid().as_raw() {
         return Err(ServeError::Owner(place));
     }
@@ -48,10 +46,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let signals = sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .map_err(at("watch for signals"))?;
     sys::set_name(c"launcher");
-    let name = format!(
-        "spawnery-{:08x}",
-        crc32c::crc32c(place.as_os_str().as_encoded_bytes())
-    );
+    let name = format!("spawnery-{:08x}", crc32c::crc32c(place.as_os_str().as_encoded_bytes()));
     remove_old_groups();
     make_folders().map_err(at("make the folders of the instances"))?;
     let cgroups = Cgroups::detect(&name);
@@ -90,8 +85,7 @@ pub(crate) fn is_rootful() -> bool {
 fn remove_old_groups() {
     let dirs = fs::read_to_string(CGROUPS_FILE).unwrap_or_default();
     for _ in 0..50 {
-        dirs.lines()
-            .for_each(|dir| cgroup::remove_leftovers(Path::new(dir)));
+        dirs.lines().for_each(|dir| cgroup::remove_leftovers(Path::new(dir)));
         if !dirs.lines().any(|dir| Path::new(dir).exists()) {
             return;
         }
@@ -111,10 +105,7 @@ fn save_groups(cgroups: &Cgroups) -> io::Result<()> {
 fn make_folders() -> io::Result<()> {
     fs::create_dir_all(TRASH_DIR)?;
     if Path::new(SPARES_DIR).exists() {
-        fs::rename(
-            SPARES_DIR,
-            Path::new(TRASH_DIR).join(format!("spares-{}", now_ms())),
-        )?;
+        fs::rename(SPARES_DIR, Path::new(TRASH_DIR).join(format!("spares-{}", now_ms())))?;
     }
     fs::create_dir_all(SPARES_DIR)?;
     fs::create_dir_all(INSTANCES_DIR)
@@ -126,10 +117,7 @@ fn listen() -> io::Result<UnixListener> {
         _ => {}
     }
     let listener = UnixListener::bind(SOCKET_NAME)?;
-    fs::set_permissions(
-        SOCKET_NAME,
-        std::os::unix::fs::PermissionsExt::from_mode(0o600),
-    )?;
+    fs::set_permissions(SOCKET_NAME, std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
     Ok(listener)
 }

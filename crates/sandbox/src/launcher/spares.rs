@@ -23,11 +23,7 @@ impl Launcher {
         }
         let ready = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::Spare);
         let soon = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::SettingUp(None));
-        let free = || {
-            self.sandboxes
-                .iter()
-                .filter(|(_, it)| it.instance.is_none())
-        };
+        let free = || self.sandboxes.iter().filter(|(_, it)| it.instance.is_none());
         free()
             .find(|(_, it)| ready(it))
             .or_else(|| free().find(|(_, it)| soon(it)))
@@ -53,10 +49,7 @@ impl Launcher {
             return;
         }
         self.spares_wanted = self.spares_configured;
-        let spares = self
-            .sandboxes
-            .values_mut()
-            .filter(|it| it.instance.is_none());
+        let spares = self.sandboxes.values_mut().filter(|it| it.instance.is_none());
         for sandbox in spares.skip(self.spares_configured as usize) {
             sandbox.phase = Phase::Ending;
             let _ = kill(&sandbox.init);
@@ -76,11 +69,7 @@ impl Launcher {
 
     /// When the next spare should be made, if one is wanted.
     pub(super) fn spare_due(&self) -> Option<Instant> {
-        let spares = self
-            .sandboxes
-            .values()
-            .filter(|it| it.instance.is_none())
-            .count();
+        let spares = self.sandboxes.values().filter(|it| it.instance.is_none()).count();
         if self.ending.is_some()
             || self.spare_failures >= SPARE_FAILURES_MAX
             || spares as u64 >= u64::from(self.spares_wanted)

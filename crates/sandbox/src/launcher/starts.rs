@@ -33,9 +33,7 @@ impl Launcher {
             return Some(Reply::Refused { reason });
         }
         if self.ending.is_some() {
-            return Some(Reply::Refused {
-                reason: "the launcher is ending".into(),
-            });
+            return Some(Reply::Refused { reason: "the launcher is ending".into() });
         }
         if self.running.contains_key(&instance) || store::exists(&instance) {
             return Some(Reply::AlreadyExists);
@@ -48,12 +46,7 @@ impl Launcher {
         let number = match spare.map_or_else(|| self.spawn(own_network), Ok) {
             Ok(number) => number,
             Err(error) => {
-                return Some(start_failed_early(
-                    &instance,
-                    &spec,
-                    error.step,
-                    &error.error,
-                ));
+                return Some(start_failed_early(&instance, &spec, error.step, &error.error));
             }
         };
         let sandbox = self.sandboxes.get_mut(&number)?;
@@ -101,10 +94,8 @@ impl Launcher {
         if must_watch {
             sandbox.watched_memory_bytes = spec.memory_bytes;
         }
-        let mut log = sandbox
-            .main_log
-            .take()
-            .ok_or(("open the log", io::ErrorKind::NotFound.into()))?;
+        let mut log =
+            sandbox.main_log.take().ok_or(("open the log", io::ErrorKind::NotFound.into()))?;
         log.adopt(sandbox.dir.join("log/0"), spec.log_bytes_max);
         let run = Run {
             process: 0,
@@ -116,14 +107,10 @@ impl Launcher {
                 files: with_host_network(spec.network, spec.files),
                 tmp_bytes_max: spec.tmp_bytes_max,
                 // One more for the init of the sandbox.
-                processes_max: spec
-                    .pids_max
-                    .filter(|_| by_limit)
-                    .map(|max| u64::from(max) + 1),
+                processes_max: spec.pids_max.filter(|_| by_limit).map(|max| u64::from(max) + 1),
             }),
         };
-        self.run(number, run, log, spec.stdin_pipe, None)
-            .map_err(at("start the main process"))
+        self.run(number, run, log, spec.stdin_pipe, None).map_err(at("start the main process"))
     }
 
     /// Asks the init to run a process.
@@ -137,10 +124,7 @@ impl Launcher {
     ) -> io::Result<()> {
         let streams = Streams::new(stdin_pipe)?;
         let process = run.process;
-        let pipes = [
-            (Stream::Stdout, streams.stdout),
-            (Stream::Stderr, streams.stderr),
-        ];
+        let pipes = [(Stream::Stdout, streams.stdout), (Stream::Stderr, streams.stderr)];
         let pipes = self.watch_pipes(number, process, pipes)?;
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
@@ -220,11 +204,7 @@ impl Launcher {
         let Some((number, sandbox)) = self.find(instance) else {
             return Some(Reply::NotFound);
         };
-        if sandbox
-            .processes
-            .get(&0)
-            .is_none_or(|main| main.pid.is_none())
-        {
+        if sandbox.processes.get(&0).is_none_or(|main| main.pid.is_none()) {
             return Some(Reply::NotFound);
         }
         let dir = sandbox.dir.join("log").join(exec.to_string());
@@ -236,19 +216,8 @@ impl Launcher {
             Ok(()) => {}
         }
         let log = LogWriter::new(dir, LOG_BYTES_MAX_DEFAULT);
-        let ExecSpec {
-            argv,
-            env,
-            working_directory,
-            stdin_pipe,
-        } = spec;
-        let run = Run {
-            process: exec,
-            argv,
-            env,
-            working_directory,
-            personal: None,
-        };
+        let ExecSpec { argv, env, working_directory, stdin_pipe } = spec;
+        let run = Run { process: exec, argv, env, working_directory, personal: None };
         match self.run(number, run, log, stdin_pipe, Some(asker)) {
             Ok(()) => None,
             Err(error) => Some(refused("start the process", &error)),
@@ -265,19 +234,10 @@ fn adopt(sandbox: &mut Sandbox) -> io::Result<()> {
     if sandbox.dir == dir {
         return Ok(());
     }
-    let meta = Meta {
-        tag: sandbox.tag.clone(),
-        started_ms: sandbox.started_ms,
-    };
+    let meta = Meta { tag: sandbox.tag.clone(), started_ms: sandbox.started_ms };
     store::save_meta(&sandbox.dir, &meta)?;
     let cwd = rustix::fs::CWD;
-    rustix::fs::renameat_with(
-        cwd,
-        &sandbox.dir,
-        cwd,
-        &dir,
-        rustix::fs::RenameFlags::NOREPLACE,
-    )?;
+    rustix::fs::renameat_with(cwd, &sandbox.dir, cwd, &dir, rustix::fs::RenameFlags::NOREPLACE)?;
     sandbox.dir = dir;
     Ok(())
 }
@@ -286,14 +246,8 @@ fn adopt(sandbox: &mut Sandbox) -> io::Result<()> {
 fn start_failed_early(instance: &str, spec: &SandboxSpec, step: &str, error: &io::Error) -> Reply {
     let (step, reason) = (step.to_owned(), error.to_string());
     let dir = store::instance_dir(instance);
-    let meta = Meta {
-        tag: spec.tag.clone(),
-        started_ms: now_ms(),
-    };
-    let failure = Failure {
-        step: step.clone(),
-        reason: reason.clone(),
-    };
+    let meta = Meta { tag: spec.tag.clone(), started_ms: now_ms() };
+    let failure = Failure { step: step.clone(), reason: reason.clone() };
     let _ = rootfs::make_dir(&dir, 0o700, None)
         .and_then(|()| store::save_meta(&dir, &meta))
         .and_then(|()| store::save_failure(&dir, &failure));
@@ -306,11 +260,7 @@ fn with_host_network(network: Network, mut files: Vec<FileSpec>) -> Vec<FileSpec
         for path in ["/etc/resolv.conf", "/etc/hosts"] {
             let given = files.iter().any(|file| file.path == path);
             if let (false, Ok(bytes)) = (given, fs::read(Path::new(path))) {
-                files.push(FileSpec {
-                    path: path.into(),
-                    mode: 0o644,
-                    bytes,
-                });
+                files.push(FileSpec { path: path.into(), mode: 0o644, bytes });
             }
         }
     }

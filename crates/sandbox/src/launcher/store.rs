@@ -25,10 +25,7 @@ pub(crate) const SPARES_DIR: &str = "spares";
 
 /// Folder with the log of a process; read it with [`crate::log::LogReader`].
 pub fn log_dir(data: &Path, instance: &str, process: u32) -> PathBuf {
-    data.join(INSTANCES_DIR)
-        .join(instance)
-        .join("log")
-        .join(process.to_string())
+    data.join(INSTANCES_DIR).join(instance).join("log").join(process.to_string())
 }
 
 /// What is known of an instance before it starts.
@@ -94,13 +91,7 @@ fn load<T: for<'b> Decode<'b, ()>>(path: &Path) -> Option<T> {
 pub(crate) fn instances() -> io::Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in fs::read_dir(INSTANCES_DIR)? {
-        names.extend(
-            entry?
-                .file_name()
-                .into_string()
-                .ok()
-                .filter(|name| is_instance_id(name)),
-        );
+        names.extend(entry?.file_name().into_string().ok().filter(|name| is_instance_id(name)));
     }
     names.sort_unstable();
     Ok(names)
@@ -111,23 +102,14 @@ pub(crate) fn info(instance: &str) -> InstanceInfo {
     let dir = instance_dir(instance);
     let meta: Option<Meta> = load(&dir.join("meta"));
     let processes = processes(&dir);
-    let main = processes
-        .iter()
-        .find(|it| it.process == 0)
-        .and_then(|it| it.exit.clone());
+    let main = processes.iter().find(|it| it.process == 0).and_then(|it| it.exit.clone());
     let state = match (main, load::<Failure>(&dir.join("failed"))) {
         (Some(exit), _) => InstanceState::Ended { exit },
         (None, Some(Failure { step, reason })) => InstanceState::Failed { step, reason },
         (None, None) => InstanceState::Lost,
     };
     let (tag, started_ms) = meta.map_or((Vec::new(), 0), |meta| (meta.tag, meta.started_ms));
-    InstanceInfo {
-        instance: instance.to_owned(),
-        tag,
-        started_ms,
-        state,
-        processes,
-    }
+    InstanceInfo { instance: instance.to_owned(), tag, started_ms, state, processes }
 }
 
 /// All processes that an instance ever had.
@@ -140,13 +122,7 @@ fn processes(dir: &Path) -> Vec<ProcessInfo> {
         .collect();
     numbers.sort_unstable();
     let exit = |process: u32| load(&dir.join(format!("exit-{process}")));
-    numbers
-        .into_iter()
-        .map(|process| ProcessInfo {
-            process,
-            exit: exit(process),
-        })
-        .collect()
+    numbers.into_iter().map(|process| ProcessInfo { process, exit: exit(process) }).collect()
 }
 
 /// Removes all of a folder, also what a workload has made unreadable for everybody else.

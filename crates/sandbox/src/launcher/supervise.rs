@@ -29,10 +29,7 @@ impl Launcher {
         self.sources.insert(control, Source::Control(number));
         self.sources.insert(init, Source::Init(number));
         self.sandboxes.insert(number, sandbox);
-        watched.map_err(|error| SpawnError {
-            step: "watch the sandbox",
-            error,
-        })?;
+        watched.map_err(|error| SpawnError { step: "watch the sandbox", error })?;
         Ok(number)
     }
 
@@ -54,26 +51,14 @@ impl Launcher {
     pub(super) fn handle_init(&mut self, number: u64, message: FromInit, fds: Vec<OwnedFd>) {
         match message {
             FromInit::Ready => self.ready(number),
-            FromInit::Failed {
-                process: 0,
-                step,
-                reason,
-            } => {
+            FromInit::Failed { process: 0, step, reason } => {
                 self.main_failed(number, step, reason);
             }
-            FromInit::Failed {
-                process,
-                step,
-                reason,
-            } => {
+            FromInit::Failed { process, step, reason } => {
                 self.exec_failed(number, process, step, reason);
             }
             FromInit::Started { process } => self.started(number, process, fds.first()),
-            FromInit::Exited {
-                process,
-                code,
-                signal,
-            } => {
+            FromInit::Exited { process, code, signal } => {
                 let Some(sandbox) = self.sandboxes.get_mut(&number) else {
                     return;
                 };
@@ -237,20 +222,10 @@ impl Launcher {
         found.reported = true;
         let (code, signal) = found.status.unwrap_or((None, Some(libc::SIGKILL)));
         let oom = out_of_memory && code != Some(0);
-        let exit = Exit {
-            code,
-            signal,
-            oom,
-            at_ms: now_ms(),
-            last_output: found.log.tail(),
-        };
+        let exit = Exit { code, signal, oom, at_ms: now_ms(), last_output: found.log.tail() };
         // If the disk is full the status lives only in the event.
         let _ = store::save_exit(&sandbox.dir, process, &exit);
-        self.tell(&Event::Exited {
-            instance,
-            process,
-            exit,
-        });
+        self.tell(&Event::Exited { instance, process, exit });
     }
 
     /// The init has ended, and with it everything in the sandbox.
@@ -280,13 +255,7 @@ impl Launcher {
         });
         for asker in sandbox.dials.into_values() {
             let reason = "the sandbox has ended".to_owned();
-            self.reply(
-                asker,
-                Reply::DialFailed {
-                    error: DialError::Refused,
-                    reason,
-                },
-            );
+            self.reply(asker, Reply::DialFailed { error: DialError::Refused, reason });
         }
         if let Some(group) = sandbox.group {
             self.discard_group(group);

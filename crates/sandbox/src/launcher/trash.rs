@@ -35,12 +35,8 @@ impl Launcher {
 
     /// Empties the trash in a process of its own, because that can take long.
     pub(super) fn sweep(&mut self) {
-        let trash: Vec<PathBuf> = fs::read_dir(TRASH_DIR)
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|it| it.path())
-            .collect();
+        let trash: Vec<PathBuf> =
+            fs::read_dir(TRASH_DIR).into_iter().flatten().flatten().map(|it| it.path()).collect();
         if trash.is_empty() && self.old_groups.is_empty() {
             return;
         }

@@ -58,11 +58,7 @@ impl LogReader {
     /// A reader of the log in `dir`.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, LogError> {
         let dir = dir.into();
-        if dir.is_dir() {
-            Ok(Self { dir })
-        } else {
-            Err(LogError::NotFound(dir))
-        }
+        if dir.is_dir() { Ok(Self { dir }) } else { Err(LogError::NotFound(dir)) }
     }
 
     /// Sequence number of the oldest record that is kept; 1 for an empty log.
@@ -86,10 +82,7 @@ impl LogReader {
     /// Records from `seq` on, as many as `max_bytes` of payload hold, but one at least. A
     /// record that is not complete yet, or damaged at the end of the log, is not there.
     pub fn read_from(&self, seq: u64, max_bytes: usize) -> Result<LogPage, LogError> {
-        let mut page = LogPage {
-            next_seq: seq.max(1),
-            ..LogPage::default()
-        };
+        let mut page = LogPage { next_seq: seq.max(1), ..LogPage::default() };
         let mut bytes = 0usize;
         self.scan(seq.max(1), &mut |record| {
             if record.seq < page.next_seq {
@@ -99,10 +92,7 @@ impl LogReader {
                 return false;
             }
             if record.seq > page.next_seq {
-                page.gaps.push(Gap {
-                    from: page.next_seq,
-                    to: record.seq - 1,
-                });
+                page.gaps.push(Gap { from: page.next_seq, to: record.seq - 1 });
             }
             bytes += record.bytes.len();
             page.next_seq = record.seq + 1;
@@ -121,23 +111,14 @@ impl LogReader {
             let count = record.bytes.iter().filter(|b| **b == b'\n').count();
             newlines += count;
             kept.push_back((record, count));
-            while kept
-                .front()
-                .is_some_and(|(_, first)| newlines - first > lines)
-            {
+            while kept.front().is_some_and(|(_, first)| newlines - first > lines) {
                 newlines -= kept.pop_front().map_or(0, |(_, first)| first);
             }
             true
         })?;
-        let ends_line = kept
-            .back()
-            .is_some_and(|(record, _)| record.bytes.ends_with(b"\n"));
+        let ends_line = kept.back().is_some_and(|(record, _)| record.bytes.ends_with(b"\n"));
         let wanted = lines + usize::from(ends_line && lines > 0);
-        Ok(cut_to_lines(
-            kept.into_iter().map(|(record, _)| record).collect(),
-            wanted,
-            lines,
-        ))
+        Ok(cut_to_lines(kept.into_iter().map(|(record, _)| record).collect(), wanted, lines))
     }
 
     /// Records that were read at `time_ms` or later, as many as `max_bytes` hold.
@@ -151,19 +132,14 @@ impl LogReader {
         })?;
         match first {
             Some(seq) => self.read_from(seq, max_bytes),
-            None => Ok(LogPage {
-                next_seq: self.next_seq()?,
-                ..LogPage::default()
-            }),
+            None => Ok(LogPage { next_seq: self.next_seq()?, ..LogPage::default() }),
         }
     }
 
     /// Visits the records from the segment that holds `seq` on, until `visit` says false.
     fn scan(&self, seq: u64, visit: &mut dyn FnMut(LogRecord) -> bool) -> Result<(), LogError> {
         let segments = self.segments()?;
-        let start = segments
-            .partition_point(|first| *first <= seq)
-            .saturating_sub(1);
+        let start = segments.partition_point(|first| *first <= seq).saturating_sub(1);
         for segment in &segments[start.min(segments.len())..] {
             if !self.scan_segment(*segment, &mut |record, _| visit(record))? {
                 break;
@@ -188,9 +164,7 @@ impl LogReader {
         let mut expected = segment;
         loop {
             let mut piece = (&mut file).take(READ_BYTES as u64);
-            let read = piece
-                .read_to_end(&mut buffer)
-                .map_err(|error| self.error(error))?;
+            let read = piece.read_to_end(&mut buffer).map_err(|error| self.error(error))?;
             let mut used = 0;
             loop {
                 match parse(&buffer[used..]) {
@@ -226,10 +200,7 @@ impl LogReader {
     }
 
     fn error(&self, error: io::Error) -> LogError {
-        LogError::Io {
-            dir: self.dir.clone(),
-            error,
-        }
+        LogError::Io { dir: self.dir.clone(), error }
     }
 }
 
@@ -270,9 +241,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let mut writer = LogWriter::new(dir.path().to_owned(), 0);
         for (time, piece) in pieces.iter().enumerate() {
-            writer
-                .append(time as u64, Stream::Stdout, piece)
-                .expect("appended");
+            writer.append(time as u64, Stream::Stdout, piece).expect("appended");
         }
         let reader = LogReader::open(dir.path()).expect("opened");
         (dir, reader)
@@ -282,11 +251,7 @@ mod tests {
     fn what_was_written_is_read() {
         let (_dir, reader) = log(&[b"a", b"bc", b"d"]);
         let page = reader.read_from(2, usize::MAX).expect("read");
-        let bytes: Vec<_> = page
-            .records
-            .iter()
-            .map(|r| (r.seq, r.bytes.clone()))
-            .collect();
+        let bytes: Vec<_> = page.records.iter().map(|r| (r.seq, r.bytes.clone())).collect();
         assert_eq!(bytes, [(2, b"bc".to_vec()), (3, b"d".to_vec())]);
         assert_eq!((page.next_seq, page.gaps), (4, vec![]));
         assert_eq!(reader.next_seq().expect("read"), 4);
@@ -311,23 +276,12 @@ mod tests {
         let first = reader.first_seq().expect("read");
         assert!(first > 1);
         let page = reader.read_from(1, usize::MAX).expect("read");
-        assert_eq!(
-            page.gaps,
-            [Gap {
-                from: 1,
-                to: first - 1
-            }]
-        );
+        assert_eq!(page.gaps, [Gap { from: 1, to: first - 1 }]);
         assert_eq!(page.next_seq, pieces.len() as u64 + 1);
         assert_eq!(page.records.len() as u64, page.next_seq - first);
         let on_disk: u64 = fs::read_dir(dir.path())
             .expect("listed")
-            .map(|entry| {
-                entry
-                    .and_then(|entry| entry.metadata())
-                    .expect("metadata")
-                    .len()
-            })
+            .map(|entry| entry.and_then(|entry| entry.metadata()).expect("metadata").len())
             .sum();
         assert!(on_disk <= LOG_BYTES_MIN, "{on_disk}");
     }
@@ -357,12 +311,7 @@ mod tests {
         let (dir, reader) = log(&[b"whole", b"torn"]);
         let path = segment_path(dir.path(), 1);
         let len = fs::metadata(&path).expect("metadata").len();
-        fs::File::options()
-            .write(true)
-            .open(&path)
-            .expect("open")
-            .set_len(len - 1)
-            .expect("cut");
+        fs::File::options().write(true).open(&path).expect("open").set_len(len - 1).expect("cut");
         let page = reader.read_from(1, usize::MAX).expect("read");
         assert_eq!((page.records.len(), page.next_seq), (1, 2));
     }

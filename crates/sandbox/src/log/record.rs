@@ -73,12 +73,7 @@ pub(super) fn parse(bytes: &[u8]) -> Parsed {
     if crc32c::crc32c_append(crc32c::crc32c(&header[8..]), payload) != word(4) {
         return Parsed::Damaged;
     }
-    let record = LogRecord {
-        seq: long(8),
-        time_ms: long(16),
-        stream,
-        bytes: payload.to_vec(),
-    };
+    let record = LogRecord { seq: long(8), time_ms: long(16), stream, bytes: payload.to_vec() };
     Parsed::Record(record, HEADER_BYTES + len)
 }
 

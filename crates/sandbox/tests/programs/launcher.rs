@@ -7,10 +7,7 @@ use spawnery_sandbox::launcher::{Config, serve};
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let value = |name: &str| {
-        arguments
-            .iter()
-            .position(|it| it == name)
-            .and_then(|at| arguments.get(at + 1))
+        arguments.iter().position(|it| it == name).and_then(|at| arguments.get(at + 1))
     };
     let Some(data) = value("--data") else {
         return ExitCode::from(2);

@@ -48,13 +48,7 @@ impl Bench {
         }
         let child = run_launcher(dir.path(), whose);
         let client = connect(dir.path());
-        Self {
-            dir,
-            client,
-            child,
-            whose,
-            exits: BTreeMap::new(),
-        }
+        Self { dir, client, child, whose, exits: BTreeMap::new() }
     }
 
     /// Ends the launcher at once, as a crash does, and starts another.
@@ -82,10 +76,7 @@ impl Bench {
     }
 
     pub fn start_spec(&mut self, instance: &str, spec: SandboxSpec) -> (u32, u32) {
-        match self.ask(Request::Start {
-            instance: instance.into(),
-            spec,
-        }) {
+        match self.ask(Request::Start { instance: instance.into(), spec }) {
             Reply::Started { init_pid, pid } => (init_pid, pid),
             other => panic!("{instance} did not start: {other:?}"),
         }
@@ -100,11 +91,8 @@ impl Bench {
                 return exit;
             }
             assert!(Instant::now() < until, "{instance}/{process} does not end");
-            if let Ok(Event::Exited {
-                instance,
-                process,
-                exit,
-            }) = self.client.next_event(Duration::from_secs(1))
+            if let Ok(Event::Exited { instance, process, exit }) =
+                self.client.next_event(Duration::from_secs(1))
             {
                 self.exits.insert((instance, process), exit);
             }
@@ -129,15 +117,8 @@ impl Bench {
 
     /// All output, both streams in their order.
     pub fn output(&self, instance: &str, process: u32) -> String {
-        let page = self
-            .reader(instance, process)
-            .read_from(1, usize::MAX)
-            .expect("read");
-        let bytes: Vec<u8> = page
-            .records
-            .into_iter()
-            .flat_map(|record| record.bytes)
-            .collect();
+        let page = self.reader(instance, process).read_from(1, usize::MAX).expect("read");
+        let bytes: Vec<u8> = page.records.into_iter().flat_map(|record| record.bytes).collect();
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
@@ -145,20 +126,16 @@ impl Bench {
     pub fn wait_for_output(&mut self, instance: &str, process: u32, text: &str) {
         let until = Instant::now() + DEADLINE;
         while !self.output(instance, process).contains(text) {
-            assert!(
-                Instant::now() < until,
-                "{instance}/{process} never writes {text}"
-            );
+            assert!(Instant::now() < until, "{instance}/{process} never writes {text}");
             std::thread::sleep(Duration::from_millis(5));
         }
     }
 
     pub fn state(&mut self, instance: &str) -> Option<InstanceState> {
         match self.ask(Request::List) {
-            Reply::Instances { instances } => instances
-                .into_iter()
-                .find(|it| it.instance == instance)
-                .map(|it| it.state),
+            Reply::Instances { instances } => {
+                instances.into_iter().find(|it| it.instance == instance).map(|it| it.state)
+            }
             other => panic!("{other:?}"),
         }
     }
@@ -194,10 +171,7 @@ pub fn run_launcher(data: &Path, whose: As) -> Child {
         }
     };
     command.args(Config::new(data).arguments());
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().expect("the launcher runs")
 }
 
@@ -221,11 +195,7 @@ pub fn is_root() -> bool {
 
 /// Whose launchers to test: ours, and, as root, also a plain user's.
 pub fn everybody() -> Vec<As> {
-    if is_root() {
-        vec![As::Us, As::PlainUser]
-    } else {
-        vec![As::Us]
-    }
+    if is_root() { vec![As::Us, As::PlainUser] } else { vec![As::Us] }
 }
 
 /// Says why a test is not run on this machine.
@@ -235,13 +205,8 @@ pub fn skip(reason: &str) {
 }
 
 pub fn process_exists(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        !stat
-            .rsplit(") ")
-            .next()
-            .unwrap_or_default()
-            .starts_with('Z')
-    })
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit(") ").next().unwrap_or_default().starts_with('Z'))
 }
 
 pub fn wait_until_gone(pid: u32) {

@@ -19,10 +19,7 @@ mod tests {
     #[test]
     fn a_field_of_a_later_version_is_skipped() {
         let page: Page<u32> = serde_json::from_str(r#"{"items":[1],"total":9}"#).unwrap();
-        let expected = Page {
-            items: vec![1],
-            next: None,
-        };
+        let expected = Page { items: vec![1], next: None };
         assert_eq!(page, expected);
     }
 }

@@ -46,9 +46,7 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.detail)?;
-        self.errors
-            .iter()
-            .try_for_each(|error| write!(f, "\n{error}"))
+        self.errors.iter().try_for_each(|error| write!(f, "\n{error}"))
     }
 }
 

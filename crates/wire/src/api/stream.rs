@@ -49,13 +49,7 @@ impl LogRecordView {
             Ok(text) => (Some(text), None),
             Err(error) => (None, Some(STANDARD.encode(error.as_bytes()))),
         };
-        LogRecordView {
-            sequence,
-            at_ms,
-            stream,
-            text,
-            base64,
-        }
+        LogRecordView { sequence, at_ms, stream, text, base64 }
     }
 
     /// The bytes that were written; none if the view holds neither text nor valid base 64.
