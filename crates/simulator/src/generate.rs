@@ -38,27 +38,15 @@ pub(crate) struct Scene<'a> {
 /// The command for a wish, if there is anything that it could be about.
 pub(crate) fn command(wish: Wish, scene: &Scene<'_>, random: &mut Random) -> Option<Command> {
     let by = "tester".to_owned();
-    let apply = |workload| Command::Apply {
-        workloads: vec![workload],
-        by: by.clone(),
-    };
+    let apply = |workload| Command::Apply { workloads: vec![workload], by: by.clone() };
     Some(match wish {
         Wish::Service => apply(service(false, random)),
         Wish::EveryNode => apply(service(true, random)),
         Wish::Job => apply(job(random)),
         Wish::Template => apply(template(random)),
-        Wish::Reapply => Command::Apply {
-            workloads: reapplied(scene.state, random)?,
-            by,
-        },
-        Wish::Remove => Command::Remove {
-            names: vec![known_workload(scene.state, random)?],
-            by,
-        },
-        Wish::RunJob => Command::RunJob {
-            job: name("job", random),
-            by,
-        },
+        Wish::Reapply => Command::Apply { workloads: reapplied(scene.state, random)?, by },
+        Wish::Remove => Command::Remove { names: vec![known_workload(scene.state, random)?], by },
+        Wish::RunJob => Command::RunJob { job: name("job", random), by },
         Wish::Session => Command::CreateSession {
             source: SessionSource::Template(name("template", random)),
             owner: by,
@@ -67,22 +55,14 @@ pub(crate) fn command(wish: Wish, scene: &Scene<'_>, random: &mut Random) -> Opt
             source: SessionSource::Inline(Box::new(inline(random))),
             owner: by,
         },
-        Wish::EndInstance => Command::EndInstance {
-            instance: some_instance(scene, random)?,
-            by,
-        },
+        Wish::EndInstance => Command::EndInstance { instance: some_instance(scene, random)?, by },
         Wish::Drain | Wish::Undrain => Command::SetDraining {
             node: some_node(scene.state, random)?,
             draining: wish == Wish::Drain,
             by,
         },
-        Wish::StopNode => Command::StopNode {
-            node: some_node(scene.state, random)?,
-        },
-        Wish::RemoveNode => Command::RemoveNode {
-            node: some_node(scene.state, random)?,
-            by,
-        },
+        Wish::StopNode => Command::StopNode { node: some_node(scene.state, random)? },
+        Wish::RemoveNode => Command::RemoveNode { node: some_node(scene.state, random)?, by },
         Wish::Nonsense => nonsense(scene, random),
         Wish::JoinMore | Wish::Query | Wish::TokenFlood => return None,
     })
@@ -94,28 +74,15 @@ fn nonsense(scene: &Scene<'_>, random: &mut Random) -> Command {
     match random.below(7) {
         0 => {
             let workload = service(false, random);
-            Command::Apply {
-                workloads: vec![workload.clone(), workload],
-                by,
-            }
+            Command::Apply { workloads: vec![workload.clone(), workload], by }
         }
-        1 => Command::RunJob {
-            job: name("service", random),
-            by,
-        },
+        1 => Command::RunJob { job: name("service", random), by },
         2 => Command::CreateSession {
             source: SessionSource::Inline(Box::new(service(false, random))),
             owner: by,
         },
-        3 => Command::EndInstance {
-            instance: InstanceId(Id::from_bits(1)),
-            by,
-        },
-        4 => Command::SetDraining {
-            node: NodeId(Id::from_bits(1)),
-            draining: true,
-            by,
-        },
+        3 => Command::EndInstance { instance: InstanceId(Id::from_bits(1)), by },
+        4 => Command::SetDraining { node: NodeId(Id::from_bits(1)), draining: true, by },
         5 => Command::Join {
             token: SecretHash([0; 32]),
             name: name("intruder", random),
@@ -181,9 +148,7 @@ fn reapplied(state: &State, random: &mut Random) -> Option<Vec<Workload>> {
 }
 
 pub(crate) fn service(every_node: bool, random: &mut Random) -> Workload {
-    let kind = Kind::Service(ServiceSettings {
-        replicas: replicas(every_node, random),
-    });
+    let kind = Kind::Service(ServiceSettings { replicas: replicas(every_node, random) });
     let mut process = process("serve", random);
     if random.chance(100) {
         // A service that comes to an end.
@@ -210,9 +175,7 @@ pub(crate) fn job(random: &mut Random) -> Workload {
         missed: *random.pick(&[Missed::Skip, Missed::RunLatest]),
         start_deadline: DurationMs(random.between(500, 30_000)),
         attempts_max: random.between(1, 4) as u32,
-        timeout: random
-            .chance(400)
-            .then(|| DurationMs(random.between(200, 8000))),
+        timeout: random.chance(400).then(|| DurationMs(random.between(200, 8000))),
     });
     let mut process = process("work", random);
     process.run.push(random.between(50, 12_000).to_string());
@@ -221,10 +184,7 @@ pub(crate) fn job(random: &mut Random) -> Workload {
 
 fn schedule(random: &mut Random) -> Option<Schedule> {
     let (cron, time_zone) = *random.pick(&SCHEDULES);
-    random.chance(800).then(|| Schedule {
-        cron: cron.to_owned(),
-        time_zone: time_zone.to_owned(),
-    })
+    random.chance(800).then(|| Schedule { cron: cron.to_owned(), time_zone: time_zone.to_owned() })
 }
 
 pub(crate) fn template(random: &mut Random) -> Workload {
@@ -241,9 +201,7 @@ fn inline(random: &mut Random) -> Workload {
 }
 
 fn session(name: Name, random: &mut Random) -> Workload {
-    let duration_max = random
-        .chance(400)
-        .then(|| DurationMs(random.between(500, 20_000)));
+    let duration_max = random.chance(400).then(|| DurationMs(random.between(500, 20_000)));
     let kind = Kind::Session(SessionSettings { duration_max });
     let mut process = process("serve", random);
     if random.chance(300) {
@@ -270,10 +228,7 @@ fn workload(name: Name, kind: Kind, process: Process, random: &mut Random) -> Wo
             delay_max: DurationMs(delay * random.between(1, 8)),
             reset_after: DurationMs(random.between(1000, 30_000)),
         },
-        stop: Stop {
-            signal: 15,
-            grace: DurationMs(random.between(100, 5000)),
-        },
+        stop: Stop { signal: 15, grace: DurationMs(random.between(100, 5000)) },
         constraints: constraints(random),
         labels: BTreeMap::new(),
     }
@@ -301,10 +256,7 @@ fn process(word: &str, random: &mut Random) -> Process {
 }
 
 fn http() -> Port {
-    Port {
-        name: Name::new("http").expect("it is a label"),
-        port: 8080,
-    }
+    Port { name: Name::new("http").expect("it is a label"), port: 8080 }
 }
 
 fn memory(random: &mut Random) -> Bytes {

@@ -68,10 +68,7 @@ impl Process {
 
 impl Launcher {
     pub(crate) fn new() -> Launcher {
-        Launcher {
-            alive: true,
-            ..Launcher::default()
-        }
+        Launcher { alive: true, ..Launcher::default() }
     }
 
     pub(crate) fn has_started(&self, instance: InstanceId) -> bool {
@@ -86,10 +83,7 @@ impl Launcher {
 
     /// Everything on its disk is removed, and all that it started is gone.
     pub(crate) fn wipe(&mut self) {
-        *self = Launcher {
-            generation: self.generation + 1,
-            ..Launcher::new()
-        };
+        *self = Launcher { generation: self.generation + 1, ..Launcher::new() };
     }
 
     /// Begins to start an instance. Returns what will happen to it, and after how long.
@@ -120,12 +114,7 @@ impl Launcher {
             fates.extend(end_of(&order, now + delay, trouble, random).map(|(at, f)| (at - now, f)));
             fates
         };
-        let process = Process {
-            order,
-            state: ProcessState::Starting,
-            listens_at,
-            stopping: false,
-        };
+        let process = Process { order, state: ProcessState::Starting, listens_at, stopping: false };
         self.instances.insert(instance, process);
         fates
     }
@@ -169,11 +158,7 @@ impl Launcher {
             true => (stop.grace.0, 9),
             false => (heeds, stop.signal),
         };
-        let exit = Exit {
-            signal: Some(signal),
-            at: Timestamp(now + delay),
-            ..Exit::default()
-        };
+        let exit = Exit { signal: Some(signal), at: Timestamp(now + delay), ..Exit::default() };
         Some((delay, Fate::Ends { exit, ill: false }))
     }
 
@@ -191,9 +176,7 @@ impl Launcher {
         self.alive = false;
         self.generation += 1;
         for process in self.instances.values_mut().filter(|p| p.runs()) {
-            process.state = ProcessState::Ended {
-                exit: failure(why, true, now),
-            };
+            process.state = ProcessState::Ended { exit: failure(why, true, now) };
         }
     }
 
@@ -213,12 +196,7 @@ impl Launcher {
 }
 
 pub(crate) fn failure(message: &str, lost: bool, at: u64) -> Exit {
-    Exit {
-        failure: Some(message.to_owned()),
-        lost,
-        at: Timestamp(at),
-        ..Exit::default()
-    }
+    Exit { failure: Some(message.to_owned()), lost, at: Timestamp(at), ..Exit::default() }
 }
 
 /// When and how a process that started at `from` ends by itself. Its words say what it does:
@@ -233,19 +211,12 @@ fn end_of(
     let (at, ill) = match works {
         Some(ms) => {
             let ms: u64 = ms;
-            (
-                from + random.between(ms / 2, ms),
-                random.chance(trouble.run_fails),
-            )
+            (from + random.between(ms / 2, ms), random.chance(trouble.run_fails))
         }
         None if random.chance(trouble.crashes) => (from + random.between(50, 30_000), true),
         None => return None,
     };
-    let mut exit = Exit {
-        at: Timestamp(at),
-        last_output: "the end".to_owned(),
-        ..Exit::default()
-    };
+    let mut exit = Exit { at: Timestamp(at), last_output: "the end".to_owned(), ..Exit::default() };
     if !ill {
         exit.code = Some(0);
         return Some((at, Fate::Ends { exit, ill: false }));

@@ -100,21 +100,11 @@ impl fmt::Display for Failure {
         for line in &self.trace {
             writeln!(f, "  {line}")?;
         }
-        let Failure {
-            seed,
-            promise,
-            message,
-            step,
-            at_ms,
-            ..
-        } = self;
+        let Failure { seed, promise, message, step, at_ms, .. } = self;
         writeln!(f, "seed {seed} broke a promise: {promise}")?;
         writeln!(f, "  {message}")?;
         let (seconds, ms) = (at_ms / 1000, at_ms % 1000);
-        writeln!(
-            f,
-            "  at step {step}, {seconds}.{ms:03} simulated seconds in"
-        )?;
+        writeln!(f, "  at step {step}, {seconds}.{ms:03} simulated seconds in")?;
         write!(f, "  to see it again: cargo xtask simulate --seed {seed}")
     }
 }

@@ -159,12 +159,7 @@ impl Promises {
                 "{reign} after {}",
                 self.durable.reign()
             ),
-            Change::NodeIntroduced {
-                node,
-                epoch,
-                introduction,
-                ..
-            } => {
+            Change::NodeIntroduced { node, epoch, introduction, .. } => {
                 let entry = self.durable.node(*node);
                 let before = entry.map_or(0, |entry| entry.node.epoch);
                 ensure!(
@@ -180,11 +175,7 @@ impl Promises {
                 };
                 self.reserved_max.insert(*node, most);
             }
-            Change::InstanceAssigned {
-                instance,
-                node,
-                epoch,
-            } => {
+            Change::InstanceAssigned { instance, node, epoch } => {
                 let entry = self.durable.node(*node);
                 ensure!(
                     entry.is_some_and(|entry| entry.is_open()),
@@ -208,11 +199,7 @@ impl Promises {
         for entry in self.durable.nodes() {
             let node = &entry.node;
             let most = self.reserved_max.get(&node.id).copied().unwrap_or_default();
-            ensure!(
-                most.fits(node.reserved),
-                "reservations never exceed capacity",
-                "{node:?}"
-            );
+            ensure!(most.fits(node.reserved), "reservations never exceed capacity", "{node:?}");
         }
         for instance in self.durable.instances() {
             let before = self.phases.insert(instance.id, instance.phase);
@@ -308,10 +295,7 @@ impl Promises {
             observed: report.observed.clone(),
         };
         let (node, sequence) = (report.node, report.sequence);
-        self.reports
-            .entry((node, sequence))
-            .or_default()
-            .push(logged);
+        self.reports.entry((node, sequence)).or_default().push(logged);
         if let Some(old) = sequence.checked_sub(REPORTS_KEPT_PER_NODE) {
             self.reports.remove(&(node, old));
         }
@@ -357,11 +341,7 @@ impl Promises {
         );
         let now = (orders.reign, orders.epoch, orders.sequence);
         let before = self.messages.insert(node, now).unwrap_or_default();
-        ensure!(
-            before < now,
-            "messages are numbered upwards",
-            "{before:?} before {now:?}"
-        );
+        ensure!(before < now, "messages are numbered upwards", "{before:?} before {now:?}");
         for sequence in &orders.received {
             self.report_confirmed(node, *sequence, orders.epoch)?;
         }
@@ -389,11 +369,7 @@ impl Promises {
                     || instance.phase == Phase::Ended
                     || instance.revision_observed >= seen.revision
             });
-            ensure!(
-                known,
-                "nothing is confirmed before it is durable",
-                "{seen:?} of node {node}"
-            );
+            ensure!(known, "nothing is confirmed before it is durable", "{seen:?} of node {node}");
         }
         Ok(())
     }

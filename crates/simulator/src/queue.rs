@@ -19,26 +19,17 @@ struct Entry<E> {
 
 impl<E> Queue<E> {
     pub(crate) fn new() -> Queue<E> {
-        Queue {
-            heap: BinaryHeap::new(),
-            sequence: 0,
-        }
+        Queue { heap: BinaryHeap::new(), sequence: 0 }
     }
 
     pub(crate) fn push(&mut self, at: u64, event: E) {
         self.sequence += 1;
         let sequence = self.sequence;
-        self.heap.push(Reverse(Entry {
-            at,
-            sequence,
-            event,
-        }));
+        self.heap.push(Reverse(Entry { at, sequence, event }));
     }
 
     pub(crate) fn pop(&mut self) -> Option<(u64, E)> {
-        self.heap
-            .pop()
-            .map(|Reverse(entry)| (entry.at, entry.event))
+        self.heap.pop().map(|Reverse(entry)| (entry.at, entry.event))
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -81,9 +81,7 @@ mod tests {
     fn numbers_stay_within_their_bounds_and_depend_on_the_seed() {
         let draw = |seed| {
             let mut random = Random::new(seed);
-            (0..1000)
-                .map(|_| random.between(3, 9))
-                .collect::<Vec<u64>>()
+            (0..1000).map(|_| random.between(3, 9)).collect::<Vec<u64>>()
         };
         let numbers = draw(1);
         assert!((3..=9).all(|number| numbers.contains(&number)));

@@ -111,11 +111,7 @@ impl Storage {
             None => (0, State::default()),
         };
         let state = self.replay(state)?;
-        Ok(Recovered {
-            state,
-            snapshot,
-            torn: torn.is_some(),
-        })
+        Ok(Recovered { state, snapshot, torn: torn.is_some() })
     }
 
     /// Applies all records after `state` to it.

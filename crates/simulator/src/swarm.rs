@@ -174,12 +174,8 @@ pub(crate) struct Swarm {
 
 /// Times at which worlds begin: an ordinary day, and minutes before clocks are changed in Zurich
 /// (2026-03-29 and 2026-10-25, 01:00 UTC) and in New York (2026-11-01, 06:00 UTC).
-const BEGINNINGS_MS: [u64; 4] = [
-    1_780_000_000_000,
-    1_774_745_940_000,
-    1_792_889_940_000,
-    1_793_512_740_000,
-];
+const BEGINNINGS_MS: [u64; 4] =
+    [1_780_000_000_000, 1_774_745_940_000, 1_792_889_940_000, 1_793_512_740_000];
 
 impl Swarm {
     pub(crate) fn draw(random: &mut Random) -> Swarm {
@@ -260,12 +256,7 @@ impl Swarm {
             (Fault::PartitionBoth, 60_000),
             (Fault::JournalFull, 300_000),
         ];
-        swarm.wishes = vec![
-            Wish::Session,
-            Wish::EndInstance,
-            Wish::RunJob,
-            Wish::Reapply,
-        ];
+        swarm.wishes = vec![Wish::Session, Wish::EndInstance, Wish::RunJob, Wish::Reapply];
         swarm.wish_ms = 1_000;
         swarm.network = NetworkTrouble {
             loss: 5,

@@ -34,10 +34,7 @@ const CONVERGENCE_CHECK_MS: u64 = 500;
 const STEPS_PER_MS_MAX: u64 = 200_000;
 
 /// What a machine of a large cluster has.
-const LARGE_MACHINE: Capacity = Capacity {
-    memory: Bytes::mib(16 << 10),
-    cpu: CpuMillis(16_000),
-};
+const LARGE_MACHINE: Capacity = Capacity { memory: Bytes::mib(16 << 10), cpu: CpuMillis(16_000) };
 
 /// Something that happens.
 #[derive(Debug)]
@@ -214,11 +211,7 @@ impl World {
         self.begin();
         while let Some((at, happening)) = self.queue.pop() {
             self.steps += 1;
-            self.steps_this_ms = if at == self.now {
-                self.steps_this_ms + 1
-            } else {
-                0
-            };
+            self.steps_this_ms = if at == self.now { self.steps_this_ms + 1 } else { 0 };
             self.now = at;
             self.happens(happening);
             if self.steps_this_ms > STEPS_PER_MS_MAX {
@@ -265,47 +258,31 @@ impl World {
             Happening::ControllerWakes { generation } => self.controller_wakes(generation),
             Happening::Appended { generation } => self.append_done(generation),
             Happening::Arrives(inbound) => self.controller_receives(inbound),
-            Happening::ReportArrives {
-                machine,
-                incarnation,
-                serial,
-                bytes,
-            } => self.report_arrives(machine, incarnation, serial, &bytes),
-            Happening::OrdersArrive {
-                machine,
-                serial,
-                orders,
-            } => self.orders_arrive(machine, serial, orders),
+            Happening::ReportArrives { machine, incarnation, serial, bytes } => {
+                self.report_arrives(machine, incarnation, serial, &bytes)
+            }
+            Happening::OrdersArrive { machine, serial, orders } => {
+                self.orders_arrive(machine, serial, orders)
+            }
             Happening::MachineJoins { machine } => self.machine_joins(machine),
             Happening::AgentStarts { machine } => self.agent_starts(machine),
-            Happening::AgentWakes {
-                machine,
-                generation,
-            } => self.agent_wakes(machine, generation),
-            Happening::LinkTried {
-                machine,
-                generation,
-            } => self.link_tried(machine, generation),
+            Happening::AgentWakes { machine, generation } => self.agent_wakes(machine, generation),
+            Happening::LinkTried { machine, generation } => self.link_tried(machine, generation),
             Happening::LinkLost { machine, serial } => self.link_lost(machine, serial),
             Happening::PartitionNoticed { machine, serial } => {
                 if self.machines[machine].link.is_blocked(self.now) {
                     self.link_lost(machine, serial);
                 }
             }
-            Happening::Probed {
-                machine,
-                generation,
-                instance,
-            } => self.probed(machine, generation, instance),
+            Happening::Probed { machine, generation, instance } => {
+                self.probed(machine, generation, instance)
+            }
             Happening::LauncherStarts { machine } => self.launcher_starts(machine),
             Happening::MachineStarts { machine } => self.machine_starts(machine),
             Happening::MachineRestarts { machine } => self.machine_restarts(machine),
-            Happening::Process {
-                machine,
-                generation,
-                instance,
-                fate,
-            } => self.process_happens(machine, generation, instance, fate),
+            Happening::Process { machine, generation, instance, fate } => {
+                self.process_happens(machine, generation, instance, fate)
+            }
             Happening::Wish => self.wish(),
             Happening::RequestTimesOut { request, attempt } => {
                 self.request_times_out(request, attempt);
@@ -336,10 +313,9 @@ impl World {
         let replayed = self.controller.storage.replay(Default::default());
         let result = match replayed {
             Ok(state) if state == self.promises.durable => Ok(()),
-            Ok(state) => broken(
-                "a replay gives the same state",
-                format!("at position {}", state.position()),
-            ),
+            Ok(state) => {
+                broken("a replay gives the same state", format!("at position {}", state.position()))
+            }
             Err(error) => broken("a record can be read back", error),
         };
         self.check(result);
@@ -347,10 +323,8 @@ impl World {
 
     /// How it went. `panic` is what an assertion of the core said, if one did not hold.
     pub(crate) fn outcome(self, panic: Option<String>) -> Outcome {
-        let assertion = panic.map(|message| Broken {
-            promise: "the core's own assertions hold",
-            message,
-        });
+        let assertion =
+            panic.map(|message| Broken { promise: "the core's own assertions hold", message });
         let failure = self.broken.or(assertion).map(|broken| Failure {
             seed: self.seed,
             promise: broken.promise,

@@ -24,10 +24,7 @@ fn two_seeds_go_two_ways() {
 #[test]
 fn each_sabotage_is_found_and_its_failure_says_how_to_see_it_again() {
     for sabotage in Sabotage::ALL {
-        let options = Options {
-            sabotage: Some(sabotage),
-            ..Options::default()
-        };
+        let options = Options { sabotage: Some(sabotage), ..Options::default() };
         let mut runs = (0..SABOTAGE_SEEDS_MAX).map(|seed| run(seed, &options));
         let found = runs.find_map(|outcome| outcome.error);
         let failure = found.unwrap_or_else(|| panic!("{sabotage:?} was not found"));
@@ -41,23 +38,14 @@ fn each_sabotage_is_found_and_its_failure_says_how_to_see_it_again() {
 #[test]
 fn two_hundred_seeds_reach_every_record_every_end_and_every_rejection() {
     let summary = run_many(1000..1200, 2, 1, &Options::default(), |_| {});
-    let names = coverage::CHANGES
-        .iter()
-        .chain(&coverage::ENDS)
-        .chain(&coverage::REJECTIONS);
-    let missing: Vec<_> = names
-        .filter(|name| summary.coverage.of(name) == 0)
-        .collect();
+    let names = coverage::CHANGES.iter().chain(&coverage::ENDS).chain(&coverage::REJECTIONS);
+    let missing: Vec<_> = names.filter(|name| summary.coverage.of(name) == 0).collect();
     assert!(missing.is_empty(), "never reached: {missing:?}");
 }
 
 #[test]
 fn a_cluster_can_be_as_small_as_one_machine() {
-    let options = Options {
-        machines: Some(1),
-        faults_ms: Some(30_000),
-        ..Options::default()
-    };
+    let options = Options { machines: Some(1), faults_ms: Some(30_000), ..Options::default() };
     let outcome = run_twice(3, &options);
     assert_eq!(outcome.error, None);
     assert!(outcome.simulated_ms >= 30_000);

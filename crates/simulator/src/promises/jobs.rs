@@ -37,11 +37,7 @@ impl JobModels {
                     self.jobs.remove(name);
                 }
             }
-            Change::RunCreated {
-                job,
-                occurrence: Some(occurrence),
-                ..
-            } => {
+            Change::RunCreated { job, occurrence: Some(occurrence), .. } => {
                 let model = self.jobs.get_mut(job);
                 let next = model.as_ref().and_then(|model| model.next);
                 ensure!(
@@ -57,21 +53,10 @@ impl JobModels {
                 );
                 self.advance(job, *occurrence);
             }
-            Change::OccurrencesMissed {
-                job,
-                first,
-                last,
-                count,
-                reason,
-                ..
-            } => {
+            Change::OccurrencesMissed { job, first, last, count, reason, .. } => {
                 let model = self.jobs.get(job);
                 let next = model.and_then(|model| model.next);
-                ensure!(
-                    next == Some(*first),
-                    PROMISE,
-                    "{job} missed {first:?}, due was {next:?}"
-                );
+                ensure!(next == Some(*first), PROMISE, "{job} missed {first:?}, due was {next:?}");
                 ensure!(!reason.is_empty(), PROMISE, "{job} missed {first:?}");
                 let cron = model.and_then(|model| model.cron.as_ref());
                 let rest = cron.map(|cron| cron.between(*first, *last, SKIPPED_MAX).times.len());

@@ -84,11 +84,7 @@ impl Answers {
         durable: &State,
     ) -> Result<(), Broken> {
         let command = &request.command;
-        ensure!(
-            self.bears_out(command, reply, durable),
-            DURABLE,
-            "{reply:?} to {command:?}"
-        );
+        ensure!(self.bears_out(command, reply, durable), DURABLE, "{reply:?} to {command:?}");
         let Some(key) = &request.key else {
             return Ok(());
         };

@@ -30,11 +30,7 @@ impl World {
         // The clock in milliseconds; the generation keeps it growing.
         let incarnation = clock.0 + generation;
         let node = Node::new(node, machine_found.introduction(incarnation));
-        machine_found.agent = Some(Agent {
-            node,
-            incarnation,
-            wake_at: None,
-        });
+        machine_found.agent = Some(Agent { node, incarnation, wake_at: None });
         if self.sabotage == Some(Sabotage::StartTwice) {
             machine_found.launcher.lose_notes();
         }
@@ -43,13 +39,7 @@ impl World {
         trace!(self, "agent of {name} starts, {} found", found.len());
         self.tell_agent(machine, Input::Found(found));
         let delay = self.random.between(1, 100);
-        self.after(
-            delay,
-            Happening::LinkTried {
-                machine,
-                generation,
-            },
-        );
+        self.after(delay, Happening::LinkTried { machine, generation });
     }
 
     pub(super) fn agent_wakes(&mut self, machine: usize, generation: u64) {
@@ -124,10 +114,7 @@ impl World {
         let at = timeout.0 - ahead;
         if agent.wake_at.is_none_or(|wake_at| wake_at > at) {
             agent.wake_at = Some(at);
-            let wakes = Happening::AgentWakes {
-                machine,
-                generation,
-            };
+            let wakes = Happening::AgentWakes { machine, generation };
             self.after(at - self.now, wakes);
         }
     }
@@ -141,12 +128,7 @@ impl World {
         }
         for delay in self.journeys() {
             let bytes = minicbor::to_vec(report).expect("writing to memory does not fail");
-            let arrives = Happening::ReportArrives {
-                machine,
-                incarnation,
-                serial,
-                bytes,
-            };
+            let arrives = Happening::ReportArrives { machine, incarnation, serial, bytes };
             self.after(delay, arrives);
         }
     }
@@ -185,19 +167,12 @@ impl World {
         }
         let trouble = &self.swarm.runtime;
         let fates =
-            found
-                .launcher
-                .start(instance, order.clone(), self.now, trouble, &mut self.random);
+            found.launcher.start(instance, order.clone(), self.now, trouble, &mut self.random);
         let generation = found.launcher.generation;
         let result = self.promises.starts(machine, node, instance, &order);
         self.check(result);
         for (delay, fate) in fates {
-            let process = Happening::Process {
-                machine,
-                generation,
-                instance,
-                fate,
-            };
+            let process = Happening::Process { machine, generation, instance, fate };
             self.after(delay, process);
         }
     }
@@ -210,11 +185,7 @@ impl World {
             return;
         };
         let delay = listens_at.saturating_sub(self.now) + 1;
-        let probed = Happening::Probed {
-            machine,
-            generation,
-            instance,
-        };
+        let probed = Happening::Probed { machine, generation, instance };
         self.after(delay, probed);
     }
 
@@ -234,12 +205,7 @@ impl World {
         let generation = launcher.generation;
         let ends = launcher.stop(instance, stop, self.now, trouble, &mut self.random);
         if let Some((delay, fate)) = ends {
-            let process = Happening::Process {
-                machine,
-                generation,
-                instance,
-                fate,
-            };
+            let process = Happening::Process { machine, generation, instance, fate };
             self.after(delay, process);
         }
     }
@@ -256,9 +222,7 @@ impl World {
             return;
         }
         let input = match fate {
-            Fate::Starts => launcher
-                .started(instance)
-                .map(|pid| Input::Started { instance, pid }),
+            Fate::Starts => launcher.started(instance).map(|pid| Input::Started { instance, pid }),
             Fate::Ends { ill: true, .. } if self.healed_at.is_some() => {
                 // What could not start before can now.
                 let starting = launcher.instances.get(&instance);
@@ -266,9 +230,9 @@ impl World {
                 let pid = starting.then(|| launcher.started(instance)).flatten();
                 pid.map(|pid| Input::Started { instance, pid })
             }
-            Fate::Ends { exit, .. } => launcher
-                .ended(instance, exit)
-                .map(|exit| Input::Ended { instance, exit }),
+            Fate::Ends { exit, .. } => {
+                launcher.ended(instance, exit).map(|exit| Input::Ended { instance, exit })
+            }
         };
         let Some(input) = input else {
             return;
@@ -295,10 +259,7 @@ impl World {
         }
         if self.controller.process.is_none() || found.link.is_blocked(self.now) {
             let delay = self.random.between(100, RECONNECT_MS_MAX);
-            let tried = Happening::LinkTried {
-                machine,
-                generation,
-            };
+            let tried = Happening::LinkTried { machine, generation };
             return self.after(delay, tried);
         }
         let link = &mut self.machines[machine].link;
@@ -319,10 +280,7 @@ impl World {
         self.tell_agent(machine, Input::LinkDown);
         let generation = self.machines[machine].agent_generation;
         let delay = self.random.between(10, RECONNECT_MS_MAX);
-        let tried = Happening::LinkTried {
-            machine,
-            generation,
-        };
+        let tried = Happening::LinkTried { machine, generation };
         self.after(delay, tried);
     }
 
@@ -359,9 +317,7 @@ impl World {
         }
         found.launcher.alive = true;
         let ended = found.launcher.found().into_iter();
-        let ended: Vec<_> = ended
-            .filter_map(|f| f.exit.map(|e| (f.instance, e)))
-            .collect();
+        let ended: Vec<_> = ended.filter_map(|f| f.exit.map(|e| (f.instance, e))).collect();
         for (instance, exit) in ended {
             self.tell_agent(machine, Input::Ended { instance, exit });
         }

@@ -36,10 +36,7 @@ impl World {
             }
             Wish::TokenFlood => self.flood_tokens(),
             wish => {
-                let scene = Scene {
-                    state: &self.promises.durable,
-                    sessions: &self.sessions,
-                };
+                let scene = Scene { state: &self.promises.durable, sessions: &self.sessions };
                 if let Some(command) = generate::command(wish, &scene, &mut self.random) {
                     self.ask(command, None);
                 }
@@ -60,11 +57,7 @@ impl World {
     }
 
     fn create_token(&mut self) -> Command {
-        Command::CreateJoinToken {
-            hash: self.secret(),
-            life: TOKEN_LIFE,
-            by: "tester".to_owned(),
-        }
+        Command::CreateJoinToken { hash: self.secret(), life: TOKEN_LIFE, by: "tester".to_owned() }
     }
 
     fn secret(&mut self) -> SecretHash {
@@ -78,19 +71,12 @@ impl World {
     pub(super) fn ask(&mut self, command: Command, machine: Option<usize>) {
         let keyed = machine.is_some() || self.random.chance(800);
         let request = self.add_request(command, keyed, machine);
-        trace!(
-            self,
-            "request {request}: {}",
-            word(&self.requests[request].command)
-        );
+        trace!(self, "request {request}: {}", word(&self.requests[request].command));
         self.send_request(request);
         // A careless client uses its key for something else.
         if keyed && self.random.chance(10) {
             let key = self.requests[request].key.clone();
-            let key = key.map(|key| IdempotencyKey {
-                fingerprint: key.fingerprint + 1,
-                ..key
-            });
+            let key = key.map(|key| IdempotencyKey { fingerprint: key.fingerprint + 1, ..key });
             let command = self.create_token();
             let careless = self.add_request(command, false, None);
             self.requests[careless].key = key;
@@ -101,10 +87,8 @@ impl World {
 
     fn add_request(&mut self, command: Command, keyed: bool, machine: Option<usize>) -> usize {
         let request = self.requests.len();
-        let key = keyed.then(|| IdempotencyKey {
-            key: format!("key-{request}"),
-            fingerprint: request as u64,
-        });
+        let key = keyed
+            .then(|| IdempotencyKey { key: format!("key-{request}"), fingerprint: request as u64 });
         self.requests.push(Request {
             command,
             key,
@@ -207,11 +191,7 @@ impl World {
     pub(super) fn machine_joins(&mut self, machine: usize) {
         let hash = self.secret();
         self.machines[machine].token = hash;
-        let command = Command::CreateJoinToken {
-            hash,
-            life: TOKEN_LIFE,
-            by: "tester".to_owned(),
-        };
+        let command = Command::CreateJoinToken { hash, life: TOKEN_LIFE, by: "tester".to_owned() };
         self.ask(command, Some(machine));
     }
 
@@ -225,11 +205,7 @@ impl World {
             Some(Ok(Reply::JoinToken { .. })) => {
                 let (token, name) = (found.token, found.name.clone());
                 let credential = self.secret();
-                let command = Command::Join {
-                    token,
-                    name,
-                    credential,
-                };
+                let command = Command::Join { token, name, credential };
                 // At times whoever has the token takes a while.
                 self.ask(command.clone(), Some(machine));
                 if self.random.chance(100) {
@@ -291,10 +267,7 @@ impl World {
             workloads.push(workload);
         }
         for portion in workloads.chunks(100) {
-            let command = Command::Apply {
-                workloads: portion.to_vec(),
-                by: "tester".to_owned(),
-            };
+            let command = Command::Apply { workloads: portion.to_vec(), by: "tester".to_owned() };
             let request = self.add_request(command, true, None);
             self.send_request(request);
         }

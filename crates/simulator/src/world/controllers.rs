@@ -46,18 +46,11 @@ impl World {
         self.check(result);
         let now = self.controller.clock(self.now);
         let mut sequencer = Sequencer::new(recovered.state, now);
-        let reign = Input::Command {
-            ticket: Ticket::Itself,
-            command: Command::BeginReign,
-            key: None,
-        };
+        let reign =
+            Input::Command { ticket: Ticket::Itself, command: Command::BeginReign, key: None };
         sequencer.handle(reign, now, &mut self.ids);
-        self.controller.process = Some(Process {
-            sequencer,
-            inbox: VecDeque::new(),
-            appending: false,
-            wake_at: None,
-        });
+        self.controller.process =
+            Some(Process { sequencer, inbox: VecDeque::new(), appending: false, wake_at: None });
         self.controller_turns();
     }
 
@@ -99,9 +92,7 @@ impl World {
                         command: self.requests[request].command.clone(),
                         key: self.requests[request].key.clone(),
                     },
-                    Inbound::Query(request) => Input::Query {
-                        ticket: Ticket::Request(request),
-                    },
+                    Inbound::Query(request) => Input::Query { ticket: Ticket::Request(request) },
                     Inbound::Report(report) => Input::Report(report),
                 };
                 process.sequencer.handle(input, now, &mut self.ids);
@@ -225,13 +216,7 @@ impl World {
         let Some(machine) = machines.position(|machine| machine.node == Some(node)) else {
             return;
         };
-        let Orders {
-            epoch,
-            sequence,
-            full,
-            introduce,
-            ..
-        } = &orders;
+        let Orders { epoch, sequence, full, introduce, .. } = &orders;
         let (count, received) = (orders.orders.len(), &orders.received);
         let name = &self.machines[machine].name;
         trace!(
@@ -246,11 +231,7 @@ impl World {
         let serial = link.serial;
         for delay in self.journeys() {
             let orders = through_the_wire(&orders);
-            let arrives = Happening::OrdersArrive {
-                machine,
-                serial,
-                orders: Box::new(orders),
-            };
+            let arrives = Happening::OrdersArrive { machine, serial, orders: Box::new(orders) };
             self.after(delay, arrives);
         }
     }
@@ -293,9 +274,7 @@ impl World {
         };
         self.promises.report_arrived(&report, incarnation);
         let name = &self.machines[machine].name;
-        let Report {
-            epoch, sequence, ..
-        } = report;
+        let Report { epoch, sequence, .. } = report;
         let (seen, received) = (report.observed.len(), &report.received);
         let introduces = report.introduction.is_some();
         trace!(

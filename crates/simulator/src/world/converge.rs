@@ -33,11 +33,7 @@ impl World {
             return;
         };
         let early = self.now - healed_at < CONVERGENCE_MS_MIN;
-        let settled = if early {
-            Err("it is early".to_owned())
-        } else {
-            self.settled()
-        };
+        let settled = if early { Err("it is early".to_owned()) } else { self.settled() };
         match settled {
             Ok(()) => {
                 trace!(self, "converged");
@@ -218,10 +214,7 @@ impl World {
                     return Err(format!("{id} runs on {name}, and nobody wants it"));
                 }
             }
-            let held = machine
-                .agent
-                .iter()
-                .flat_map(|agent| agent.node.instances());
+            let held = machine.agent.iter().flat_map(|agent| agent.node.instances());
             for (id, _) in held {
                 if state.instance(id).is_none() {
                     return Err(format!("the agent of {name} holds {id} for nobody"));
@@ -246,10 +239,7 @@ fn pending_settled(state: &State, pool: &Pool, instance: &Instance) -> Missing {
     let workload = state.definition_of(instance);
     let none = BTreeSet::new();
     let request = Request {
-        amount: Capacity {
-            memory: workload.process.memory,
-            cpu: workload.process.cpu_reserved,
-        },
+        amount: Capacity { memory: workload.process.memory, cpu: workload.process.cpu_reserved },
         constraints: &workload.constraints,
         node: match &instance.origin {
             Origin::NodeReplica { node } => Some(*node),
