@@ -4,7 +4,7 @@
 use spawnery_simulator::{Options, Sabotage, coverage, run, run_many, run_twice};
 
 /// Seeds within which each sabotage must be found.
-const SABOTAGE_SEEDS_MAX: u64 = 60;
+const SABOTAGE_SEEDS_MAX: u64 = 100;
 
 #[test]
 fn no_seed_breaks_a_promise_and_each_runs_twice_the_same() {
@@ -21,6 +21,18 @@ fn two_seeds_go_two_ways() {
     assert_ne!(run(1, &options).trace_hash, run(2, &options).trace_hash);
 }
 
+/// The promise that each sabotage breaks.
+fn promise(sabotage: Sabotage) -> &'static str {
+    match sabotage {
+        Sabotage::ReleaseBeforeDurable => "nothing is promised before it is durable",
+        Sabotage::LoseAcknowledged => "an acknowledged command survives",
+        Sabotage::StartTwice => "no instance is started twice",
+        Sabotage::RewriteEpochs => "whoever shows an older epoch is refused",
+        Sabotage::DropIdempotencyKeys => "a repeated request gets the same answer",
+        Sabotage::HideEnds => "everything converges once faults stop",
+    }
+}
+
 #[test]
 fn each_sabotage_is_found_and_its_failure_says_how_to_see_it_again() {
     for sabotage in Sabotage::ALL {
@@ -28,6 +40,7 @@ fn each_sabotage_is_found_and_its_failure_says_how_to_see_it_again() {
         let mut runs = (0..SABOTAGE_SEEDS_MAX).map(|seed| run(seed, &options));
         let found = runs.find_map(|outcome| outcome.error);
         let failure = found.unwrap_or_else(|| panic!("{sabotage:?} was not found"));
+        assert_eq!(failure.promise, promise(sabotage));
         let shown = failure.to_string();
         let command = format!("cargo xtask simulate --seed {}", failure.seed);
         assert!(shown.contains(&command), "{shown}");
