@@ -37,42 +37,15 @@ struct Section {
 /// All sections. The memory of this process comes first: later ones leave free memory behind,
 /// which would hide what is used.
 const SECTIONS: [Section; 9] = [
-    Section {
-        name: "controller-memory",
-        measure: memory::controller,
-    },
-    Section {
-        name: "sessions",
-        measure: sessions::measure,
-    },
-    Section {
-        name: "node-memory",
-        measure: memory::node,
-    },
-    Section {
-        name: "requests",
-        measure: requests::measure,
-    },
-    Section {
-        name: "placement",
-        measure: placement::measure,
-    },
-    Section {
-        name: "commands",
-        measure: controller::measure,
-    },
-    Section {
-        name: "replay",
-        measure: recovery::measure,
-    },
-    Section {
-        name: "schedules",
-        measure: schedules::measure,
-    },
-    Section {
-        name: "simulator",
-        measure: simulation::measure,
-    },
+    Section { name: "controller-memory", measure: memory::controller },
+    Section { name: "sessions", measure: sessions::measure },
+    Section { name: "node-memory", measure: memory::node },
+    Section { name: "requests", measure: requests::measure },
+    Section { name: "placement", measure: placement::measure },
+    Section { name: "commands", measure: controller::measure },
+    Section { name: "replay", measure: recovery::measure },
+    Section { name: "schedules", measure: schedules::measure },
+    Section { name: "simulator", measure: simulation::measure },
 ];
 
 /// Measures, and prints the table.
@@ -90,11 +63,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
             (section.measure)(options).map_err(|reason| format!("{}: {reason}", section.name))?,
         );
     }
-    let text = if options.json {
-        row::json(&rows)
-    } else {
-        row::table(&rows)
-    };
+    let text = if options.json { row::json(&rows) } else { row::table(&rows) };
     println!("{text}");
     Ok(())
 }

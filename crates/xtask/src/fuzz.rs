@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use crate::Failure;
 use crate::process::{self, cargo};
 
-/// Cases of each property in one round: some fifty times what a test run makes, and yet a round
-/// ends in minutes, so that the time that was asked for is about kept.
-const CASES: &str = "10000";
+/// Cases of each property in one round: sixteen times what a test run makes, and yet a round ends
+/// in minutes, so that the time that was asked for is about kept.
+const CASES: &str = "4096";
 
 /// What was asked for.
 pub struct Options {
@@ -19,9 +19,7 @@ impl Options {
     ///
     /// On an option that does not exist or has a wrong value.
     pub fn parse(mut arguments: lexopt::Parser) -> Result<Options, Failure> {
-        let mut options = Options {
-            time: Duration::from_secs(60),
-        };
+        let mut options = Options { time: Duration::from_secs(60) };
         while let Some(argument) = arguments.next().map_err(|error| error.to_string())? {
             match argument {
                 lexopt::Arg::Long("seconds") => {
@@ -45,14 +43,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let start = Instant::now();
     let mut rounds = 0;
     while rounds == 0 || start.elapsed() < options.time {
-        let mut test = cargo(&[
-            "test",
-            "--release",
-            "--quiet",
-            "--locked",
-            "--lib",
-            "--tests",
-        ]);
+        let mut test = cargo(&["test", "--release", "--quiet", "--locked", "--lib", "--tests"]);
         for package in &packages {
             test.args(["--package", package]);
         }

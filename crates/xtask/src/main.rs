@@ -77,9 +77,7 @@ fn run() -> Result<(), Failure> {
             println!("{HELP}");
             Ok(())
         }
-        other => Err(format!(
-            "there is no command {other:?}; `cargo xtask help` lists them"
-        )),
+        other => Err(format!("there is no command {other:?}; `cargo xtask help` lists them")),
     }
 }
 
@@ -89,10 +87,7 @@ fn simulate(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     if !cfg!(debug_assertions) {
         return simulate::run(arguments);
     }
-    release::run(
-        "simulate",
-        arguments.raw_args().map_err(|error| error.to_string())?,
-    )
+    release::run("simulate", arguments.raw_args().map_err(|error| error.to_string())?)
 }
 
 /// Measures, if this program was built for that; else builds it.
@@ -101,16 +96,12 @@ fn bench(mut arguments: lexopt::Parser) -> Result<(), Failure> {
     if !cfg!(debug_assertions) {
         return bench::run(&bench::Options::parse(arguments)?);
     }
-    release::run(
-        "bench",
-        arguments.raw_args().map_err(|error| error.to_string())?,
-    )
+    release::run("bench", arguments.raw_args().map_err(|error| error.to_string())?)
 }
 
 /// The number after an option.
 fn number(arguments: &mut lexopt::Parser) -> Result<u64, Failure> {
     let value = arguments.value().map_err(|error| error.to_string())?;
     let text = value.to_string_lossy();
-    text.parse()
-        .map_err(|_| format!("{text:?} is not a whole number"))
+    text.parse().map_err(|_| format!("{text:?} is not a whole number"))
 }

@@ -26,16 +26,8 @@ pub const FOR_TESTS: &[Package] = &[
         file: "/usr/bin/python3",
         reason: "instances that take memory, listen on ports and ignore signals",
     },
-    Package {
-        name: "procps",
-        file: "/usr/bin/ps",
-        reason: "what processes an instance can see",
-    },
-    Package {
-        name: "curl",
-        file: "/usr/bin/curl",
-        reason: "the commands of the README",
-    },
+    Package { name: "procps", file: "/usr/bin/ps", reason: "what processes an instance can see" },
+    Package { name: "curl", file: "/usr/bin/curl", reason: "the commands of the README" },
     Package {
         name: "util-linux",
         file: "/usr/bin/setpriv",
@@ -58,18 +50,13 @@ pub const FOR_BENCHMARKS: &[Package] = &[Package {
 /// When something is missing and this user may not install, or `apt-get` fails. The message
 /// holds the command that a person would run.
 pub fn install(packages: &[Package]) -> Result<(), Failure> {
-    let missing: Vec<&Package> = packages
-        .iter()
-        .filter(|package| !Path::new(package.file).exists())
-        .collect();
+    let missing: Vec<&Package> =
+        packages.iter().filter(|package| !Path::new(package.file).exists()).collect();
     if missing.is_empty() {
         return Ok(());
     }
     for package in &missing {
-        println!(
-            "   {} is missing: needed for {}",
-            package.name, package.reason
-        );
+        println!("   {} is missing: needed for {}", package.name, package.reason);
     }
     let names: Vec<&str> = missing.iter().map(|package| package.name).collect();
     let by_hand = format!("apt-get install {}", names.join(" "));
@@ -77,17 +64,11 @@ pub fn install(packages: &[Package]) -> Result<(), Failure> {
         return Err(format!(
             "this user may not install packages. As root: {by_hand} (on another system, the \
              packages with {})",
-            missing
-                .iter()
-                .map(|package| package.file)
-                .collect::<Vec<_>>()
-                .join(", ")
+            missing.iter().map(|package| package.file).collect::<Vec<_>>().join(", ")
         ));
     };
     if !Path::new("/usr/bin/apt-get").exists() {
-        return Err(format!(
-            "there is no apt-get here; install by hand what has these: {by_hand}"
-        ));
+        return Err(format!("there is no apt-get here; install by hand what has these: {by_hand}"));
     }
     process::run(&mut apt_get(prefix, &["update", "--quiet"]))?;
     let mut arguments = vec!["install", "--yes", "--quiet", "--no-install-recommends"];

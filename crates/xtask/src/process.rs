@@ -30,14 +30,8 @@ pub fn cargo(arguments: &[&str]) -> Command {
 /// When it cannot be started, or does not end with success.
 pub fn run(command: &mut Command) -> Result<(), Failure> {
     let line = describe(command);
-    let status = command
-        .status()
-        .map_err(|error| format!("cannot start `{line}`: {error}"))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("`{line}` ended with {status}"))
-    }
+    let status = command.status().map_err(|error| format!("cannot start `{line}`: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("`{line}` ended with {status}")) }
 }
 
 /// Runs a command and returns what it wrote to its standard output.
@@ -48,16 +42,10 @@ pub fn run(command: &mut Command) -> Result<(), Failure> {
 /// error), or writes something that is not text.
 pub fn output(command: &mut Command) -> Result<String, Failure> {
     let line = describe(command);
-    let output = command
-        .output()
-        .map_err(|error| format!("cannot start `{line}`: {error}"))?;
+    let output = command.output().map_err(|error| format!("cannot start `{line}`: {error}"))?;
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);
-        return Err(format!(
-            "`{line}` ended with {}: {}",
-            output.status,
-            errors.trim()
-        ));
+        return Err(format!("`{line}` ended with {}: {}", output.status, errors.trim()));
     }
     String::from_utf8(output.stdout).map_err(|_| format!("`{line}` wrote something else than text"))
 }

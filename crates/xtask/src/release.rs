@@ -15,12 +15,7 @@ pub fn run(
     arguments: impl IntoIterator<Item = impl Into<OsString>>,
 ) -> Result<(), Failure> {
     let mut command = cargo(&["run", "--release", "--quiet", "--locked"]);
-    command
-        .arg("--package=spawnery-xtask")
-        .arg(format!("--features={feature}"));
-    command
-        .arg("--")
-        .arg(feature)
-        .args(arguments.into_iter().map(Into::into));
+    command.arg("--package=spawnery-xtask").arg(format!("--features={feature}"));
+    command.arg("--").arg(feature).args(arguments.into_iter().map(Into::into));
     process::run(&mut command)
 }

@@ -41,12 +41,7 @@ impl Options {
         let count = count.unwrap_or(if first.is_some() { 1 } else { SEEDS_DEFAULT });
         let processors = std::thread::available_parallelism().map_or(1, |it| it.get());
         let threads = threads.map_or(processors, |threads| threads as usize);
-        Ok(Options {
-            first: first.unwrap_or(0),
-            count,
-            threads,
-            coverage,
-        })
+        Ok(Options { first: first.unwrap_or(0), count, threads, coverage })
     }
 }
 
@@ -57,12 +52,7 @@ impl Options {
 /// When a promise was broken. It is printed with the command that shows it again.
 pub fn run(arguments: lexopt::Parser) -> Result<(), Failure> {
     let options = Options::parse(arguments)?;
-    let Options {
-        first,
-        count,
-        threads,
-        coverage,
-    } = options;
+    let Options { first, count, threads, coverage } = options;
     let start = Instant::now();
     let done = AtomicU64::new(0);
     let show = std::io::stderr().is_terminal();
@@ -97,9 +87,6 @@ pub fn run(arguments: lexopt::Parser) -> Result<(), Failure> {
     );
     match summary.failures.len() {
         0 => Ok(()),
-        broken => Err(format!(
-            "{broken} of {} seeds broke a promise",
-            summary.seeds
-        )),
+        broken => Err(format!("{broken} of {} seeds broke a promise", summary.seeds)),
     }
 }

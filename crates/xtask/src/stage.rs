@@ -37,11 +37,8 @@ impl Stages {
 
     /// One line with every stage and its time.
     pub fn summary(&self) -> String {
-        let parts: Vec<String> = self
-            .ended
-            .iter()
-            .map(|(name, time)| format!("{name} {}", seconds(*time)))
-            .collect();
+        let parts: Vec<String> =
+            self.ended.iter().map(|(name, time)| format!("{name} {}", seconds(*time))).collect();
         let total = self.ended.iter().map(|(_, time)| *time).sum();
         format!("{}; in all {}", parts.join(", "), seconds(total))
     }

@@ -7,11 +7,8 @@ use crate::stage::Stages;
 use crate::tidy;
 
 /// What is built and linted: every crate, and the parts of xtask that are features.
-const EVERYTHING: [&str; 3] = [
-    "--workspace",
-    "--locked",
-    "--features=spawnery-xtask/simulate,spawnery-xtask/bench",
-];
+const EVERYTHING: [&str; 3] =
+    ["--workspace", "--locked", "--features=spawnery-xtask/simulate,spawnery-xtask/bench"];
 
 /// How many seeds the simulator runs here: enough to meet every fault many times, in well below a
 /// minute on two cores. `cargo xtask simulate` runs more.
@@ -28,10 +25,7 @@ impl Options {
     ///
     /// On an option that does not exist or has a wrong value.
     pub fn parse(mut arguments: lexopt::Parser) -> Result<Options, Failure> {
-        let mut options = Options {
-            fast: false,
-            seeds: SEEDS,
-        };
+        let mut options = Options { fast: false, seeds: SEEDS };
         while let Some(argument) = arguments.next().map_err(|error| error.to_string())? {
             match argument {
                 lexopt::Arg::Long("fast") => options.fast = true,
@@ -54,9 +48,7 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     let mut stages = Stages::default();
     stages.run("packages", || packages::install(packages::FOR_TESTS))?;
     if has("fmt", "rustfmt") {
-        stages.run("format", || {
-            process::run(&mut cargo(&["fmt", "--all", "--check"]))
-        })?;
+        stages.run("format", || process::run(&mut cargo(&["fmt", "--all", "--check"])))?;
     }
     stages.run("tidy", tidy::command)?;
     if !options.fast && has("clippy", "clippy") {

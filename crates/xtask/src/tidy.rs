@@ -35,11 +35,7 @@ pub struct Finding {
 
 impl Finding {
     fn new(path: impl AsRef<Path>, line: usize, message: impl Into<String>) -> Finding {
-        Finding {
-            path: path.as_ref().display().to_string(),
-            line,
-            message: message.into(),
-        }
+        Finding { path: path.as_ref().display().to_string(), line, message: message.into() }
     }
 }
 
@@ -81,12 +77,7 @@ impl Tree {
             .filter(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"))
             .map(|(path, text)| (path.clone(), Source::new(path, text)))
             .collect();
-        Ok(Tree {
-            root,
-            workspace: Workspace::load()?,
-            texts,
-            sources,
-        })
+        Ok(Tree { root, workspace: Workspace::load()?, texts, sources })
     }
 
     /// The text of a file, empty if there is none: each rule then says what it misses.

@@ -14,9 +14,7 @@ pub fn root() -> PathBuf {
     let here = std::env::var("CARGO_MANIFEST_DIR")
         .unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
     let here = PathBuf::from(here);
-    here.ancestors()
-        .nth(2)
-        .map_or_else(|| here.clone(), Path::to_owned)
+    here.ancestors().nth(2).map_or_else(|| here.clone(), Path::to_owned)
 }
 
 /// A crate of this workspace.
@@ -75,13 +73,7 @@ impl Workspace {
             host.ok_or("`cargo --version --verbose` does not name this machine's platform")?;
         // With a platform, what only other systems need is not even downloaded.
         let text = process::output(
-            cargo(&[
-                "metadata",
-                "--format-version=1",
-                "--locked",
-                "--filter-platform",
-            ])
-            .arg(host),
+            cargo(&["metadata", "--format-version=1", "--locked", "--filter-platform"]).arg(host),
         )?;
         let metadata: Value = serde_json::from_str(&text)
             .map_err(|error| format!("cannot read what `cargo metadata` wrote: {error}"))?;
@@ -103,9 +95,7 @@ impl Workspace {
         let edges: BTreeMap<String, Vec<String>> = list(&metadata["resolve"]["nodes"])
             .map(|node| (text(&node["id"]), normal_dependencies(node)))
             .collect();
-        let members = list(&metadata["workspace_members"])
-            .map(text)
-            .collect::<BTreeSet<_>>();
+        let members = list(&metadata["workspace_members"]).map(text).collect::<BTreeSet<_>>();
         let members = list(&metadata["packages"])
             .filter(|package| members.contains(&text(&package["id"])))
             .map(|package| member(package, &edges))
@@ -126,9 +116,7 @@ impl Workspace {
 fn member(package: &Value, edges: &BTreeMap<String, Vec<String>>) -> Member {
     let name = text(&package["name"]);
     let folder = Path::new(package["manifest_path"].as_str().unwrap_or_default()).parent();
-    let folder = folder
-        .and_then(Path::file_name)
-        .map(|it| it.to_string_lossy().into_owned());
+    let folder = folder.and_then(Path::file_name).map(|it| it.to_string_lossy().into_owned());
     let names = |kind: Option<&str>| {
         list(&package["dependencies"])
             .filter(|it| it["kind"].as_str() == kind)
@@ -146,14 +134,8 @@ fn member(package: &Value, edges: &BTreeMap<String, Vec<String>>) -> Member {
 
 fn target(target: &Value) -> (PathBuf, TargetKind) {
     let kinds: Vec<&str> = list(&target["kind"]).filter_map(Value::as_str).collect();
-    let product = kinds
-        .iter()
-        .any(|kind| ["lib", "bin", "proc-macro"].contains(kind));
-    let kind = if product {
-        TargetKind::Product
-    } else {
-        TargetKind::Test
-    };
+    let product = kinds.iter().any(|kind| ["lib", "bin", "proc-macro"].contains(kind));
+    let kind = if product { TargetKind::Product } else { TargetKind::Test };
     (PathBuf::from(text(&target["src_path"])), kind)
 }
 
@@ -201,9 +183,7 @@ pub fn files(root: &Path) -> Result<Vec<PathBuf>, Failure> {
             let entry = entry.map_err(|error| format!("{}: {error}", folder.display()))?;
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = folder.join(&name);
-            let kind = entry
-                .file_type()
-                .map_err(|error| format!("{}: {error}", path.display()))?;
+            let kind = entry.file_type().map_err(|error| format!("{}: {error}", path.display()))?;
             if kind.is_dir() {
                 let hidden = name.starts_with('.') && name != ".ci" && name != ".cargo";
                 if !hidden && name != "target" {

@@ -77,24 +77,13 @@ impl Cluster {
     pub fn join(&mut self, number: u8) -> Result<(), Failure> {
         let token = SecretHash([number; 32]);
         let life = DurationMs::from_secs(60);
-        self.command(Command::CreateJoinToken {
-            hash: token,
-            life,
-            by: "bench".to_owned(),
-        })?;
+        self.command(Command::CreateJoinToken { hash: token, life, by: "bench".to_owned() })?;
         let name = Name::new(format!("node-{number}")).map_err(|error| error.to_string())?;
-        let joined = Command::Join {
-            token,
-            name: name.clone(),
-            credential: token,
-        };
+        let joined = Command::Join { token, name: name.clone(), credential: token };
         let Reply::Joined(node) = self.command(joined)? else {
             return Err("a node did not join".to_owned());
         };
-        let capacity = Capacity {
-            memory: NODE_MEMORY,
-            cpu: CpuMillis(10_000_000),
-        };
+        let capacity = Capacity { memory: NODE_MEMORY, cpu: CpuMillis(10_000_000) };
         let introduction = Introduction {
             name,
             labels: BTreeMap::new(),
@@ -102,13 +91,7 @@ impl Cluster {
             version: "bench".to_owned(),
             incarnation: 1,
         };
-        self.agents.insert(
-            node,
-            Agent {
-                sequence: 1,
-                revision: 0,
-            },
-        );
+        self.agents.insert(node, Agent { sequence: 1, revision: 0 });
         let report = Report {
             node,
             epoch: 0,
@@ -118,8 +101,7 @@ impl Cluster {
             introduction: Some(introduction),
             observed: Vec::new(),
         };
-        self.sequencer
-            .handle(Input::Report(Box::new(report)), NOW, &mut self.ids);
+        self.sequencer.handle(Input::Report(Box::new(report)), NOW, &mut self.ids);
         self.settle()
     }
 
@@ -129,9 +111,7 @@ impl Cluster {
     ///
     /// When it is refused.
     pub fn command(&mut self, command: Command) -> Result<Reply, Failure> {
-        self.commands([command])?
-            .pop()
-            .ok_or_else(|| "a command had no answer".to_owned())
+        self.commands([command])?.pop().ok_or_else(|| "a command had no answer".to_owned())
     }
 
     /// The same for several commands at once.
@@ -144,11 +124,7 @@ impl Cluster {
         commands: impl IntoIterator<Item = Command>,
     ) -> Result<Vec<Reply>, Failure> {
         for command in commands {
-            let input = Input::Command {
-                ticket: (),
-                command,
-                key: None,
-            };
+            let input = Input::Command { ticket: (), command, key: None };
             self.sequencer.handle(input, NOW, &mut self.ids);
         }
         self.settle()?;
@@ -165,9 +141,7 @@ impl Cluster {
                     let payloads: Result<Vec<Vec<u8>>, _> =
                         batch.records.iter().map(minicbor::to_vec).collect();
                     let payloads = payloads.map_err(|error| error.to_string())?;
-                    journal
-                        .append(&payloads)
-                        .map_err(|error| error.to_string())?;
+                    journal.append(&payloads).map_err(|error| error.to_string())?;
                 }
                 self.sequencer.appended(NOW);
             }
@@ -185,16 +159,14 @@ impl Cluster {
     fn deliver(&mut self, output: Output<()>) -> Result<(), Failure> {
         match output {
             Output::Reply { result, .. } => {
-                self.replies
-                    .push(result.map_err(|rejection| rejection.to_string())?);
+                self.replies.push(result.map_err(|rejection| rejection.to_string())?);
             }
             Output::Orders { node, orders } if !orders.orders.is_empty() || orders.full => {
                 let Some(agent) = self.agents.get_mut(&node) else {
                     return Ok(());
                 };
                 let report = agent.obey(node, &orders);
-                self.sequencer
-                    .handle(Input::Report(Box::new(report)), NOW, &mut self.ids);
+                self.sequencer.handle(Input::Report(Box::new(report)), NOW, &mut self.ids);
             }
             Output::Orders { .. } | Output::Query { .. } | Output::Event(_) => {}
         }
@@ -206,11 +178,7 @@ impl Agent {
     /// What an agent says when it has done what it was told.
     fn obey(&mut self, node: NodeId, orders: &Orders) -> Report {
         self.sequence += 1;
-        let observed = orders
-            .orders
-            .iter()
-            .filter_map(|order| self.observe(order))
-            .collect();
+        let observed = orders.orders.iter().filter_map(|order| self.observe(order)).collect();
         Report {
             node,
             epoch: orders.epoch,
@@ -229,21 +197,12 @@ impl Agent {
             Want::Forget => return None,
         };
         self.revision += 1;
-        Some(Observed {
-            instance: order.instance,
-            revision: self.revision,
-            observation,
-        })
+        Some(Observed { instance: order.instance, revision: self.revision, observation })
     }
 }
 
 fn exit() -> Exit {
-    Exit {
-        code: Some(0),
-        signal: None,
-        at: NOW,
-        ..Exit::default()
-    }
+    Exit { code: Some(0), signal: None, at: NOW, ..Exit::default() }
 }
 
 /// The workloads of a manifest in YAML.
@@ -253,9 +212,7 @@ fn exit() -> Exit {
 /// What is wrong with it.
 pub fn workloads(manifest: &str) -> Result<Vec<Workload>, Failure> {
     let manifest = spawnery_manifest::parse(manifest, spawnery_manifest::Format::Yaml);
-    manifest
-        .map(|it| it.workloads)
-        .map_err(|errors| errors.to_string())
+    manifest.map(|it| it.workloads).map_err(|errors| errors.to_string())
 }
 
 /// The time that it always is: what is measured here does not wait for anything.

@@ -25,14 +25,9 @@ const RECORD_BYTES: usize = 200;
 pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let config = Config {
-        journal_dir: folder.path().join("journal"),
-        accept_loss: false,
-    };
+    let config = Config { journal_dir: folder.path().join("journal"), accept_loss: false };
     let times = runtime.block_on(async {
-        let controller = Controller::start(config)
-            .await
-            .map_err(|error| error.to_string())?;
+        let controller = Controller::start(config).await.map_err(|error| error.to_string())?;
         let times = all_callers(&controller).await;
         controller.stop().await;
         times
@@ -47,17 +42,9 @@ pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
 
 async fn all_callers(controller: &Controller) -> Result<Vec<Duration>, Failure> {
     let manifest = "sessions:\n  shell: {run: [sh], memory: 1M}\n";
-    let command = Command::Apply {
-        workloads: workloads(manifest)?,
-        by: "bench".to_owned(),
-    };
-    controller
-        .submit(command, None)
-        .await
-        .map_err(|error| error.to_string())?;
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| tokio::spawn(caller(controller.clone())))
-        .collect();
+    let command = Command::Apply { workloads: workloads(manifest)?, by: "bench".to_owned() };
+    controller.submit(command, None).await.map_err(|error| error.to_string())?;
+    let callers: Vec<_> = (0..CALLERS).map(|_| tokio::spawn(caller(controller.clone()))).collect();
     let mut times = Vec::new();
     for caller in callers {
         times.extend(caller.await.map_err(|error| error.to_string())??);
@@ -68,25 +55,16 @@ async fn all_callers(controller: &Controller) -> Result<Vec<Duration>, Failure> 
 async fn caller(controller: Controller) -> Result<Vec<Duration>, Failure> {
     let shell = Name::new("shell").map_err(|error| error.to_string())?;
     let source = SessionSource::Template(shell);
-    let create = Command::CreateSession {
-        source,
-        owner: "bench".to_owned(),
-    };
+    let create = Command::CreateSession { source, owner: "bench".to_owned() };
     let mut times = Vec::new();
     let start = Instant::now();
     let mut next = create.clone();
     while start.elapsed() < TIME {
         let asked = Instant::now();
-        let reply = controller
-            .submit(next, None)
-            .await
-            .map_err(|error| error.to_string())?;
+        let reply = controller.submit(next, None).await.map_err(|error| error.to_string())?;
         times.push(asked.elapsed());
         next = match reply {
-            Reply::Session(instance) => Command::EndInstance {
-                instance,
-                by: "bench".to_owned(),
-            },
+            Reply::Session(instance) => Command::EndInstance { instance, by: "bench".to_owned() },
             _ => create.clone(),
         };
     }

@@ -50,10 +50,7 @@ impl Figure {
 
     /// What happened so often in so long.
     pub fn rate(count: usize, time: Duration) -> Figure {
-        Figure::Rate {
-            per_second: count as f64 / time.as_secs_f64(),
-            count,
-        }
+        Figure::Rate { per_second: count as f64 / time.as_secs_f64(), count }
     }
 
     /// How often it was measured.
@@ -125,11 +122,7 @@ fn time_text(time: Duration) -> String {
 
 fn memory_text(bytes: u64) -> String {
     let kib = bytes as f64 / 1024.0;
-    if kib < 1024.0 {
-        format!("{kib:.2} KiB")
-    } else {
-        format!("{:.1} MiB", kib / 1024.0)
-    }
+    if kib < 1024.0 { format!("{kib:.2} KiB") } else { format!("{:.1} MiB", kib / 1024.0) }
 }
 
 /// A number with a mark at each thousand.
@@ -159,46 +152,16 @@ mod tests {
         assert_eq!(figure.main(), 100.0);
         assert_eq!(figure.p99_ms(), Some(198.0));
         assert_eq!(figure.count(), 200);
-        assert_eq!(
-            Figure::times(vec![Duration::from_millis(7)]).p99_ms(),
-            Some(7.0)
-        );
+        assert_eq!(Figure::times(vec![Duration::from_millis(7)]).p99_ms(), Some(7.0));
     }
 
     #[test]
     fn numbers_are_written_for_people() {
-        assert_eq!(
-            Figure::rate(1_234_567, Duration::from_secs(1)).main_text(),
-            "1,234,567 /s"
-        );
-        assert_eq!(
-            Figure::Memory {
-                bytes: 1536,
-                count: 1
-            }
-            .main_text(),
-            "1.50 KiB"
-        );
-        assert_eq!(
-            Figure::Memory {
-                bytes: 20 << 20,
-                count: 1
-            }
-            .main_text(),
-            "20.0 MiB"
-        );
-        assert_eq!(
-            Figure::Factor {
-                times: 1.5,
-                count: 1
-            }
-            .main_text(),
-            "1.50 ×"
-        );
+        assert_eq!(Figure::rate(1_234_567, Duration::from_secs(1)).main_text(), "1,234,567 /s");
+        assert_eq!(Figure::Memory { bytes: 1536, count: 1 }.main_text(), "1.50 KiB");
+        assert_eq!(Figure::Memory { bytes: 20 << 20, count: 1 }.main_text(), "20.0 MiB");
+        assert_eq!(Figure::Factor { times: 1.5, count: 1 }.main_text(), "1.50 ×");
         let time = |ms: f64| Figure::times(vec![Duration::from_secs_f64(ms / 1000.0)]).main_text();
-        assert_eq!(
-            (time(0.05), time(2.5)),
-            ("50.0 µs".to_owned(), "2.50 ms".to_owned())
-        );
+        assert_eq!((time(0.05), time(2.5)), ("50.0 µs".to_owned(), "2.50 ms".to_owned()));
     }
 }

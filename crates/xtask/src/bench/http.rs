@@ -46,21 +46,10 @@ impl Connection {
     ///
     /// When it does not answer.
     pub async fn to(address: SocketAddr, token: String) -> Result<Connection, Failure> {
-        let stream = TcpStream::connect(address)
-            .await
-            .map_err(|error| error.to_string())?;
-        stream
-            .set_nodelay(true)
-            .map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect(address).await.map_err(|error| error.to_string())?;
+        stream.set_nodelay(true).map_err(|error| error.to_string())?;
         let (buffer, taken, body) = (Vec::new(), 0, Body::Ended);
-        Ok(Connection {
-            stream,
-            address,
-            token,
-            buffer,
-            taken,
-            body,
-        })
+        Ok(Connection { stream, address, token, buffer, taken, body })
     }
 
     /// Asks, and reads the answer up to its body.
@@ -76,17 +65,12 @@ impl Connection {
         );
         self.buffer.drain(..self.taken);
         self.taken = 0;
-        self.stream
-            .write_all(request.as_bytes())
-            .await
-            .map_err(|error| error.to_string())?;
+        self.stream.write_all(request.as_bytes()).await.map_err(|error| error.to_string())?;
         let head = self.until(b"\r\n\r\n").await?;
         let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
         let header = |name: &str| {
             let mut lines = head.lines().filter_map(|line| line.split_once(':'));
-            lines
-                .find(|(found, _)| *found == name)
-                .map(|(_, value)| value.trim().to_owned())
+            lines.find(|(found, _)| *found == name).map(|(_, value)| value.trim().to_owned())
         };
         self.body = match header("content-length") {
             _ if header("transfer-encoding").is_some_and(|it| it == "chunked") => Body::Chunked,
@@ -98,10 +82,7 @@ impl Connection {
             return Ok(());
         }
         let text = self.rest().await?;
-        Err(format!(
-            "{method} {path} was answered by {status}: {}",
-            String::from_utf8_lossy(&text)
-        ))
+        Err(format!("{method} {path} was answered by {status}: {}", String::from_utf8_lossy(&text)))
     }
 
     /// The next part of the body as it comes, or `None` at its end.
@@ -180,9 +161,7 @@ mod tests {
 
     /// What the client reads from an answer that arrives in pieces of a size.
     async fn read(answer: &'static str, size: usize) -> Result<Vec<u8>, Failure> {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("the client comes");
@@ -216,9 +195,6 @@ mod tests {
     async fn a_refusal_is_an_error_with_its_reason() {
         let refusal = "HTTP/1.1 404 Not Found\r\nContent-Length: 7\r\n\r\nnothing";
         let error = read(refusal, 1000).await.expect_err("it is no success");
-        assert!(
-            error.contains("404") && error.contains("nothing"),
-            "{error}"
-        );
+        assert!(error.contains("404") && error.contains("nothing"), "{error}");
     }
 }

@@ -30,26 +30,15 @@ pub fn controller(_: &Options) -> Result<Vec<Row>, Failure> {
         ));
     }
     let workloads = workloads(&manifest)?;
-    cluster.command(Command::Apply {
-        workloads,
-        by: "bench".to_owned(),
-    })?;
+    cluster.command(Command::Apply { workloads, by: "bench".to_owned() })?;
     let count = SERVICES * REPLICAS;
-    let ready = cluster
-        .state()
-        .instances()
-        .filter(|it| it.phase.word() == "ready")
-        .count();
+    let ready = cluster.state().instances().filter(|it| it.phase.word() == "ready").count();
     if ready != count {
         return Err(format!("{ready} of {count} instances became ready"));
     }
     let bytes = resident("self")?.saturating_sub(before) / count as u64;
     let what = "controller's memory for each of 50,000 live instances";
-    Ok(vec![Row::new(
-        what,
-        Figure::Memory { bytes, count },
-        Goal::BytesAtMost(2048.0),
-    )])
+    Ok(vec![Row::new(what, Figure::Memory { bytes, count }, Goal::BytesAtMost(2048.0))])
 }
 
 /// The memory of a process that no other process shares, and its part of what is shared, in
@@ -63,11 +52,8 @@ pub fn resident(process: &str) -> Result<u64, Failure> {
     let text = std::fs::read_to_string(&path)
         .map_err(|error| format!("cannot read {}: {error}", path.display()))?;
     let line = text.lines().find_map(|line| line.strip_prefix("Pss:"));
-    let kib = line
-        .and_then(|it| it.trim().strip_suffix(" kB"))
-        .and_then(|it| it.parse().ok());
-    kib.map(|kib: u64| kib * 1024)
-        .ok_or_else(|| format!("{} has no Pss", path.display()))
+    let kib = line.and_then(|it| it.trim().strip_suffix(" kB")).and_then(|it| it.parse().ok());
+    kib.map(|kib: u64| kib * 1024).ok_or_else(|| format!("{} has no Pss", path.display()))
 }
 
 /// What an agent and its launcher hold when nothing runs: in processes of their own, as on a
@@ -77,16 +63,10 @@ pub fn node(options: &Options) -> Result<Vec<Row>, Failure> {
     let mut server = Server::start(&binary, &["--no-agent", "--link-listen", "127.0.0.1:0"])?;
     let link = server.link.clone().ok_or("the server takes in no agents")?;
     let invitation = server.process.ask(&["nodes", "invite"])?;
-    let token = invitation["token"]
-        .as_str()
-        .ok_or("an invitation has no token")?;
-    let agent = [
-        "agent", "--join", &link, "--token", token, "--name", "bench",
-    ];
+    let token = invitation["token"].as_str().ok_or("an invitation has no token")?;
+    let agent = ["agent", "--join", &link, "--token", token, "--name", "bench"];
     let mut agent = Process::start(&binary, &agent)?;
-    server
-        .process
-        .wait_for("node that is up", server::node_is_up)?;
+    server.process.wait_for("node that is up", server::node_is_up)?;
     let launcher = agent.wait_for("launcher", |agent| agent.launcher().ok())?;
     // Once something has run, all that comes with the first time is there.
     server.process.run(&["run", "--", "true"])?;
@@ -100,10 +80,7 @@ pub fn node(options: &Options) -> Result<Vec<Row>, Failure> {
         goal,
     );
     let mib = |bytes: u64| bytes as f64 / 1048576.0;
-    let parts = format!(
-        "agent {:.1} MiB, launcher {:.1} MiB",
-        mib(agent_bytes),
-        mib(launcher_bytes)
-    );
+    let parts =
+        format!("agent {:.1} MiB, launcher {:.1} MiB", mib(agent_bytes), mib(launcher_bytes));
     Ok(vec![row.note(parts)])
 }

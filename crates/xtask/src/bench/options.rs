@@ -19,11 +19,7 @@ impl Options {
     ///
     /// On an option that does not exist, or a section that does not.
     pub fn parse(mut arguments: lexopt::Parser) -> Result<Options, Failure> {
-        let mut options = Options {
-            only: Vec::new(),
-            binary: None,
-            json: false,
-        };
+        let mut options = Options { only: Vec::new(), binary: None, json: false };
         while let Some(argument) = arguments.next().map_err(|error| error.to_string())? {
             match argument {
                 lexopt::Arg::Long("json") => options.json = true,

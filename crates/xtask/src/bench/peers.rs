@@ -16,9 +16,7 @@ pub fn first_byte(command: &mut Command) -> Result<Duration, Failure> {
     let name = command.get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped());
     let start = Instant::now();
-    let mut child = command
-        .spawn()
-        .map_err(|error| format!("cannot start {name}: {error}"))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot start {name}: {error}"))?;
     let mut output = child.stdout.take().ok_or("a child has no output")?;
     let read = output.read_exact(&mut [0]);
     let time = start.elapsed();
@@ -44,10 +42,7 @@ pub fn at_once(
     let caller = || (0..rounds).map(|_| first_byte(&mut command())).collect();
     let results: Vec<Result<Vec<Duration>, Failure>> = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..callers).map(|_| scope.spawn(caller)).collect();
-        callers
-            .into_iter()
-            .map(|it| it.join().expect("no caller panics"))
-            .collect()
+        callers.into_iter().map(|it| it.join().expect("no caller panics")).collect()
     });
     let mut times = Vec::new();
     for result in results {
@@ -69,13 +64,8 @@ pub fn docker_image() -> Result<String, Failure> {
     let mut images = Command::new("docker");
     let images = process::output(images.args(["images", "--format", "{{.Repository}}:{{.Tag}}"]))?;
     let known = ["busybox", "alpine", "debian", "ubuntu"];
-    let image = images
-        .lines()
-        .find(|image| known.iter().any(|name| image.starts_with(name)));
+    let image = images.lines().find(|image| known.iter().any(|name| image.starts_with(name)));
     image.map(str::to_owned).ok_or_else(|| {
-        format!(
-            "the Docker engine has none of these images: {}; docker pull one",
-            known.join(", ")
-        )
+        format!("the Docker engine has none of these images: {}; docker pull one", known.join(", "))
     })
 }

@@ -36,11 +36,7 @@ pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
             cluster.place(number, constraints)?;
         }
         let what = format!("placement, 10,000 nodes, 100,000 instances, {what}");
-        rows.push(Row::new(
-            what,
-            Figure::rate(DECISIONS, start.elapsed()),
-            Goal::AtLeast(1e5),
-        ));
+        rows.push(Row::new(what, Figure::rate(DECISIONS, start.elapsed()), Goal::AtLeast(1e5)));
     }
     cluster.check()?;
     Ok(rows)
@@ -58,18 +54,12 @@ impl Cluster {
             let name = Name::new(format!("node-{number}")).map_err(|error| error.to_string())?;
             let zone = ["eu", "us", "asia"][(number % 3) as usize];
             let labels = BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
-            let capacity = Capacity {
-                memory: Bytes::mib(65_536),
-                cpu: CpuMillis(32_000),
-            };
+            let capacity = Capacity { memory: Bytes::mib(65_536), cpu: CpuMillis(32_000) };
             // Spread over all ids, as random ones are.
             let id = NodeId(Id::from_bits((number + 1) * 0x9e37_79b9_7f4a_7c15_f39d));
             pool.insert(id, &name, &labels, capacity, Capacity::default(), true);
         }
-        Ok(Cluster {
-            pool,
-            placed: VecDeque::new(),
-        })
+        Ok(Cluster { pool, placed: VecDeque::new() })
     }
 
     fn place(&mut self, number: usize, constraints: &[Constraint]) -> Result<(), Failure> {
@@ -78,12 +68,7 @@ impl Cluster {
             cpu: CpuMillis(100 + (number % 7) as u32 * 50),
         };
         let avoid = BTreeSet::new();
-        let request = Request {
-            amount,
-            constraints,
-            node: None,
-            avoid: &avoid,
-        };
+        let request = Request { amount, constraints, node: None, avoid: &avoid };
         let node = choose(&self.pool, &request).ok_or("the cluster of this benchmark is full")?;
         self.pool.reserve(node, amount);
         self.placed.push_back((node, amount));
@@ -110,10 +95,6 @@ impl Cluster {
                 && sum.memory <= node.capacity.memory
                 && sum.cpu <= node.capacity.cpu
         });
-        if exact {
-            Ok(())
-        } else {
-            Err("the reservations are not exact".to_owned())
-        }
+        if exact { Ok(()) } else { Err("the reservations are not exact".to_owned()) }
     }
 }

@@ -23,26 +23,15 @@ const BATCH: usize = 1_000;
 pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let records = write(folder.path())?;
-    let config = Config {
-        journal_dir: folder.path().to_owned(),
-        accept_loss: false,
-    };
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let config = Config { journal_dir: folder.path().to_owned(), accept_loss: false };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let start = Instant::now();
-    let controller = runtime
-        .block_on(Controller::start(config))
-        .map_err(|it| it.to_string())?;
+    let controller = runtime.block_on(Controller::start(config)).map_err(|it| it.to_string())?;
     let time = start.elapsed();
     runtime.block_on(controller.stop());
     let what = "replay after a restart, records, without a snapshot";
-    Ok(vec![Row::new(
-        what,
-        Figure::rate(records, time),
-        Goal::AtLeast(5e5),
-    )])
+    Ok(vec![Row::new(what, Figure::rate(records, time), Goal::AtLeast(5e5))])
 }
 
 fn write(folder: &std::path::Path) -> Result<usize, Failure> {
@@ -50,10 +39,7 @@ fn write(folder: &std::path::Path) -> Result<usize, Failure> {
     let mut cluster = Cluster::new(Some(journal.map_err(|error| error.to_string())?))?;
     cluster.join(1)?;
     let manifest = "sessions:\n  shell: {run: [sh], memory: 1M, cpu: 0.001}\n";
-    cluster.command(Command::Apply {
-        workloads: workloads(manifest)?,
-        by: "bench".to_owned(),
-    })?;
+    cluster.command(Command::Apply { workloads: workloads(manifest)?, by: "bench".to_owned() })?;
     let shell = Name::new("shell").map_err(|error| error.to_string())?;
     let create = Command::CreateSession {
         source: SessionSource::Template(shell),
@@ -62,10 +48,9 @@ fn write(folder: &std::path::Path) -> Result<usize, Failure> {
     while cluster.records() < RECORDS {
         let replies = cluster.commands(vec![create.clone(); BATCH])?;
         let ends = replies.into_iter().filter_map(|reply| match reply {
-            Reply::Session(instance) => Some(Command::EndInstance {
-                instance,
-                by: "bench".to_owned(),
-            }),
+            Reply::Session(instance) => {
+                Some(Command::EndInstance { instance, by: "bench".to_owned() })
+            }
             _ => None,
         });
         cluster.commands(ends.collect::<Vec<_>>())?;

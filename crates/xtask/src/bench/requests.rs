@@ -20,9 +20,7 @@ const MANIFEST: &str = r#"{"sessions": {"shell": {"run": ["sh"], "memory": "1M"}
 /// them, so only the commands are measured.
 pub fn measure(options: &Options) -> Result<Vec<Row>, Failure> {
     let server = Arc::new(Server::start(&server::binary(options)?, &["--no-agent"])?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let times = runtime.block_on(all_callers(&server))?;
     let what = "durable commands through the HTTP API, 64 callers";
@@ -37,9 +35,7 @@ async fn all_callers(server: &Arc<Server>) -> Result<Vec<Duration>, Failure> {
     connection.send("PUT", "/v1/manifest", MANIFEST).await?;
     connection.rest().await?;
     let tasks = tokio::task::LocalSet::new();
-    let callers: Vec<_> = (0..CALLERS)
-        .map(|_| tasks.spawn_local(caller(server.clone())))
-        .collect();
+    let callers: Vec<_> = (0..CALLERS).map(|_| tasks.spawn_local(caller(server.clone()))).collect();
     tasks.await;
     let mut times = Vec::new();
     for caller in callers {
@@ -54,17 +50,13 @@ async fn caller(server: Arc<Server>) -> Result<Vec<Duration>, Failure> {
     let start = Instant::now();
     while start.elapsed() < TIME {
         let asked = Instant::now();
-        connection
-            .send("POST", "/v1/sessions", r#"{"template": "shell"}"#)
-            .await?;
+        connection.send("POST", "/v1/sessions", r#"{"template": "shell"}"#).await?;
         let reply = connection.rest().await?;
         times.push(asked.elapsed());
         let reply: Value = serde_json::from_slice(&reply).map_err(|error| error.to_string())?;
         let id = reply["id"].as_str().ok_or("a session has no id")?;
         let asked = Instant::now();
-        connection
-            .send("DELETE", &format!("/v1/sessions/{id}"), "")
-            .await?;
+        connection.send("DELETE", &format!("/v1/sessions/{id}"), "").await?;
         connection.rest().await?;
         times.push(asked.elapsed());
     }

@@ -36,13 +36,7 @@ pub enum Goal {
 impl Row {
     /// A row without a peer.
     pub fn new(what: impl Into<String>, ours: Figure, goal: Goal) -> Row {
-        Row {
-            what: what.into(),
-            ours,
-            peer: None,
-            goal,
-            note: None,
-        }
+        Row { what: what.into(), ours, peer: None, goal, note: None }
     }
 
     /// The row with its peer.
@@ -85,8 +79,7 @@ impl Row {
             ours.count().to_string(),
             peer.map_or_else(dash, |(name, it)| format!("{name}: {}", it.main_text())),
             peer.map_or_else(dash, |(_, it)| it.p99_text()),
-            self.ratio()
-                .map_or_else(dash, |ratio| format!("{ratio:.2}")),
+            self.ratio().map_or_else(dash, |ratio| format!("{ratio:.2}")),
             self.goal.text(),
             match self.held() {
                 Some(true) => "yes".to_owned(),
@@ -110,44 +103,26 @@ impl Goal {
     }
 }
 
-const HEADINGS: [&str; 9] = [
-    "what",
-    "ours (p50)",
-    "p99",
-    "count",
-    "peer (p50)",
-    "p99",
-    "ratio",
-    "goal",
-    "held",
-];
+const HEADINGS: [&str; 9] =
+    ["what", "ours (p50)", "p99", "count", "peer (p50)", "p99", "ratio", "goal", "held"];
 
 /// The rows as an aligned table, with the remarks below.
 pub fn table(rows: &[Row]) -> String {
     let mut lines = vec![HEADINGS.map(str::to_owned)];
     lines.extend(rows.iter().map(Row::cells));
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|cells| cells[column].chars().count())
-            .max()
-    };
+    let width = |column: usize| lines.iter().map(|cells| cells[column].chars().count()).max();
     let widths: Vec<usize> = (0..HEADINGS.len()).filter_map(width).collect();
     let mut text = String::new();
     for cells in &lines {
-        let padded = cells
-            .iter()
-            .zip(&widths)
-            .enumerate()
-            .map(|(column, (cell, width))| {
-                let space = " ".repeat(width - cell.chars().count());
-                // Numbers line up at their end.
-                if (1..=3).contains(&column) || (5..=6).contains(&column) {
-                    format!("{space}{cell}")
-                } else {
-                    format!("{cell}{space}")
-                }
-            });
+        let padded = cells.iter().zip(&widths).enumerate().map(|(column, (cell, width))| {
+            let space = " ".repeat(width - cell.chars().count());
+            // Numbers line up at their end.
+            if (1..=3).contains(&column) || (5..=6).contains(&column) {
+                format!("{space}{cell}")
+            } else {
+                format!("{cell}{space}")
+            }
+        });
         text.push_str(padded.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
@@ -193,38 +168,23 @@ mod tests {
     use super::*;
 
     fn rate(per_second: f64) -> Figure {
-        Figure::Rate {
-            per_second,
-            count: 1,
-        }
+        Figure::Rate { per_second, count: 1 }
     }
 
     #[test]
     fn a_goal_is_held_or_not() {
         let check = |row: Row, held: Option<bool>| assert_eq!(row.held(), held, "{}", row.what);
-        check(
-            Row::new("fast enough", rate(10.0), Goal::AtLeast(10.0)),
-            Some(true),
-        );
-        check(
-            Row::new("too slow", rate(9.0), Goal::AtLeast(10.0)),
-            Some(false),
-        );
+        check(Row::new("fast enough", rate(10.0), Goal::AtLeast(10.0)), Some(true));
+        check(Row::new("too slow", rate(9.0), Goal::AtLeast(10.0)), Some(false));
         let times = Figure::times(vec![Duration::from_millis(3); 5]);
-        check(
-            Row::new("late", times.clone(), Goal::P99MsAtMost(2.0)),
-            Some(false),
-        );
+        check(Row::new("late", times.clone(), Goal::P99MsAtMost(2.0)), Some(false));
         let beside = |most| {
             Row::new("beside", times.clone(), Goal::OfPeerAtMost(most))
                 .beside("peer", Figure::times(vec![Duration::from_millis(2); 5]))
         };
         check(beside(1.5), Some(true));
         check(beside(1.4), Some(false));
-        check(
-            Row::new("alone", times.clone(), Goal::OfPeerAtMost(2.0)),
-            None,
-        );
+        check(Row::new("alone", times.clone(), Goal::OfPeerAtMost(2.0)), None);
     }
 
     #[test]

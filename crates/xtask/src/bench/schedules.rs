@@ -27,25 +27,16 @@ const TIME: Duration = Duration::from_secs(30);
 pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let config = Config {
-        journal_dir: folder.path().to_owned(),
-        accept_loss: false,
-    };
+    let config = Config { journal_dir: folder.path().to_owned(), accept_loss: false };
     let late = runtime.block_on(async {
-        let controller = Controller::start(config)
-            .await
-            .map_err(|error| error.to_string())?;
+        let controller = Controller::start(config).await.map_err(|error| error.to_string())?;
         apply(&controller).await?;
         let late = watch(&controller).await;
         controller.stop().await;
         late
     })?;
     let what = "job start after its time, 100,000 schedules";
-    Ok(vec![Row::new(
-        what,
-        Figure::times(late),
-        Goal::P99MsAtMost(20.0),
-    )])
+    Ok(vec![Row::new(what, Figure::times(late), Goal::P99MsAtMost(20.0))])
 }
 
 async fn apply(controller: &Controller) -> Result<(), Failure> {
@@ -53,14 +44,8 @@ async fn apply(controller: &Controller) -> Result<(), Failure> {
         let first = chunk * JOBS_PER_COMMAND;
         let jobs: Result<Vec<Workload>, Failure> =
             (first..first + JOBS_PER_COMMAND).map(job).collect();
-        let command = Command::Apply {
-            workloads: jobs?,
-            by: "bench".to_owned(),
-        };
-        controller
-            .submit(command, None)
-            .await
-            .map_err(|error| error.to_string())?;
+        let command = Command::Apply { workloads: jobs?, by: "bench".to_owned() };
+        controller.submit(command, None).await.map_err(|error| error.to_string())?;
     }
     Ok(())
 }
@@ -73,9 +58,7 @@ fn job(number: usize) -> Result<Workload, Failure> {
         "jobs:\n  job-{second}-{number}:\n    run: [\"true\"]\n    \
          schedule: \"{second_of_minute} {minute} * * * *\"\n    memory: 1M\n"
     );
-    workloads(&manifest)?
-        .pop()
-        .ok_or_else(|| "the manifest holds no job".to_owned())
+    workloads(&manifest)?.pop().ok_or_else(|| "the manifest holds no job".to_owned())
 }
 
 /// How long after its second each job's run was created, durable and told.
@@ -106,18 +89,12 @@ async fn watch(controller: &Controller) -> Result<Vec<Duration>, Failure> {
 fn lateness(name: &str) -> Result<Duration, Failure> {
     let second = name.split('-').nth(1).and_then(|it| it.parse::<u64>().ok());
     let second = second.ok_or_else(|| format!("{name:?} is no job of this benchmark"))?;
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let hour = Duration::from_secs(SECONDS_PER_HOUR as u64);
     let in_hour = Duration::from_nanos((now.as_nanos() % hour.as_nanos()) as u64);
     // Around the full hour the second may belong to the hour before.
     let late = (in_hour + hour).saturating_sub(Duration::from_secs(second));
     let late = if late >= hour { late - hour } else { late };
     // Early would look like almost an hour late.
-    if late > hour / 2 {
-        Err(format!("{name} started early"))
-    } else {
-        Ok(late)
-    }
+    if late > hour / 2 { Err(format!("{name} started early")) } else { Ok(late) }
 }

@@ -58,22 +58,12 @@ impl Process {
         let data = data.map_err(|error| format!("cannot make a temporary folder: {error}"))?;
         let log = File::create(data.path().join("log")).map_err(|error| error.to_string())?;
         let mut command = command(program);
-        command
-            .args(arguments)
-            .arg("--data")
-            .arg(data.path().join("data"));
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.args(arguments).arg("--data").arg(data.path().join("data"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         let child = command
             .spawn()
             .map_err(|error| format!("cannot start {}: {error}", program.display()))?;
-        Ok(Process {
-            child,
-            program: program.to_owned(),
-            data,
-        })
+        Ok(Process { child, program: program.to_owned(), data })
     }
 
     /// Its process id.
@@ -91,9 +81,7 @@ impl Process {
         let found = processes_of(self.data.path())
             .into_iter()
             .find(|(_, line)| line.split('\0').nth(1) == Some("launcher"));
-        found
-            .map(|(id, _)| id)
-            .ok_or_else(|| format!("no launcher runs: {}", self.log()))
+        found.map(|(id, _)| id).ok_or_else(|| format!("no launcher runs: {}", self.log()))
     }
 
     /// What a command of the binary prints when it asks this server.
@@ -113,10 +101,7 @@ impl Process {
     /// When it fails.
     pub fn run(&self, arguments: &[&str]) -> Result<String, Failure> {
         let mut run = command(&self.program);
-        run.arg("--json")
-            .arg("--data")
-            .arg(self.data())
-            .args(arguments);
+        run.arg("--json").arg("--data").arg(self.data()).args(arguments);
         process::output(&mut run)
     }
 
@@ -156,11 +141,7 @@ impl Drop for Process {
         // The launcher outlives what started it, so it has to be found: by the data folder that
         // nothing else has. What it runs ends with it.
         let launchers = processes_of(self.data.path());
-        for id in launchers
-            .iter()
-            .map(|(id, _)| *id)
-            .filter(|id| *id != self.child.id())
-        {
+        for id in launchers.iter().map(|(id, _)| *id).filter(|id| *id != self.child.id()) {
             signal("-TERM", id);
         }
         signal("-TERM", self.child.id());
@@ -192,9 +173,7 @@ fn processes_of(folder: &Path) -> Vec<(u32, String)> {
 
 fn signal(signal: &str, process: u32) {
     // It may have ended meanwhile.
-    let _ = Command::new("kill")
-        .args([signal, &process.to_string()])
-        .output();
+    let _ = Command::new("kill").args([signal, &process.to_string()]).output();
 }
 
 /// A command of the binary without the settings of whoever runs the benchmark.
@@ -236,9 +215,8 @@ impl Server {
         })?;
         let url = file["url"].as_str().unwrap_or_default();
         let address = url.trim_start_matches("http://").trim_end_matches('/');
-        let address = address
-            .parse()
-            .map_err(|_| format!("{url:?} is not the server's address"))?;
+        let address =
+            address.parse().map_err(|_| format!("{url:?} is not the server's address"))?;
         let token = std::fs::read_to_string(process.data().join("admin.token"))
             .map_err(|error| format!("cannot read the admin token: {error}"))?;
         let token = token.trim().to_owned();
@@ -246,21 +224,12 @@ impl Server {
         if !arguments.contains(&"--no-agent") {
             process.wait_for("node that is up", node_is_up)?;
         }
-        Ok(Server {
-            process,
-            address,
-            token,
-            link,
-        })
+        Ok(Server { process, address, token, link })
     }
 }
 
 /// Whether a node of the server is up.
 pub fn node_is_up(process: &Process) -> Option<()> {
     let nodes = process.ask(&["nodes"]).ok()?;
-    nodes
-        .as_array()?
-        .iter()
-        .any(|node| node["status"] == "up")
-        .then_some(())
+    nodes.as_array()?.iter().any(|node| node["status"] == "up").then_some(())
 }

@@ -33,9 +33,7 @@ const COUNT_DOCKER: usize = 20;
 /// Measures sessions beside `bwrap` and Docker.
 pub fn measure(options: &Options) -> Result<Vec<Row>, Failure> {
     let server = Arc::new(Server::start(&server::binary(options)?, &[])?);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let (alone, bwrap) = runtime.block_on(alone(&server))?;
     let alone = Figure::times(alone);
@@ -92,18 +90,14 @@ async fn at_once(server: &Arc<Server>) -> Result<Vec<Duration>, Failure> {
 
 /// The time from the create call to the first byte; then waits for the end of the output.
 async fn session(connection: &mut Connection) -> Result<Duration, Failure> {
-    let body = format!(
-        r#"{{"session": {{"run": ["{}", "{}"], "memory": "16M"}}}}"#,
-        RUN[0], RUN[1]
-    );
+    let body =
+        format!(r#"{{"session": {{"run": ["{}", "{}"], "memory": "16M"}}}}"#, RUN[0], RUN[1]);
     let start = Instant::now();
     connection.send("POST", "/v1/sessions", &body).await?;
     let reply: Value = serde_json::from_slice(&connection.rest().await?)
         .map_err(|error| format!("a session's answer cannot be read: {error}"))?;
     let id = reply["id"].as_str().ok_or("a session has no id")?;
-    connection
-        .send("GET", &format!("/v1/sessions/{id}/logs?follow=true"), "")
-        .await?;
+    connection.send("GET", &format!("/v1/sessions/{id}/logs?follow=true"), "").await?;
     let mut output = Vec::new();
     let mut first = None;
     while let Some(part) = connection.part().await? {
@@ -128,17 +122,8 @@ fn bwrap_command() -> Command {
         "--dev",
         "/dev",
     ]);
-    command.args([
-        "--symlink",
-        "usr/bin",
-        "/bin",
-        "--symlink",
-        "usr/lib",
-        "/lib",
-    ]);
-    command
-        .args(["--symlink", "usr/lib64", "/lib64", "--tmpfs", "/tmp", "--"])
-        .args(RUN);
+    command.args(["--symlink", "usr/bin", "/bin", "--symlink", "usr/lib", "/lib"]);
+    command.args(["--symlink", "usr/lib64", "/lib64", "--tmpfs", "/tmp", "--"]).args(RUN);
     command
 }
 
@@ -151,9 +136,7 @@ fn docker(ours: Figure) -> Result<Row, Failure> {
     let mut times = Vec::new();
     for _ in 0..COUNT_DOCKER {
         let mut command = Command::new("docker");
-        command
-            .args(["run", "--rm", "--network=none", &image])
-            .args(RUN);
+        command.args(["run", "--rm", "--network=none", &image]).args(RUN);
         times.push(peers::first_byte(command.stderr(Stdio::null()))?);
     }
     let row = Row::new(what, ours, Goal::OfPeerAtMost(0.05));

@@ -25,10 +25,7 @@ pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
         simulated_ms += outcome.simulated_ms;
     }
     let times = simulated_ms as f64 / 1000.0 / start.elapsed().as_secs_f64();
-    let figure = Figure::Factor {
-        times,
-        count: RUNS as usize,
-    };
+    let figure = Figure::Factor { times, count: RUNS as usize };
     let what = "simulated time to real time, 100 nodes, 1,000 workloads, faults";
     Ok(vec![Row::new(what, figure, Goal::AtLeast(1000.0))])
 }

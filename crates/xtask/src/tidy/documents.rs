@@ -91,9 +91,6 @@ mod tests {
         let text = "[a](b.md) and [c](d.md#e)\n```\n[x](y)\n```\n`[x](y)` [`f`](g)\n";
         let found: Vec<(usize, String)> = links(text);
         let expected = [(1, "b.md"), (1, "d.md#e"), (5, "g")];
-        assert_eq!(
-            found,
-            expected.map(|(line, target)| (line, target.to_owned()))
-        );
+        assert_eq!(found, expected.map(|(line, target)| (line, target.to_owned())));
     }
 }

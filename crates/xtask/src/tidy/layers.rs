@@ -23,28 +23,12 @@ const LAST: [&str; 2] = ["cli", "xtask"];
 const APART: [(&str, &[&str], &str); 2] = [
     (
         "sandbox",
-        &[
-            "cluster",
-            "node",
-            "placement",
-            "schedule",
-            "manifest",
-            "wire",
-            "journal",
-        ],
+        &["cluster", "node", "placement", "schedule", "manifest", "wire", "journal"],
         "it knows nothing of clusters",
     ),
     (
         "simulator",
-        &[
-            "sandbox",
-            "runtime",
-            "agent",
-            "controller",
-            "gateway",
-            "api",
-            "client",
-        ],
+        &["sandbox", "runtime", "agent", "controller", "gateway", "api", "client"],
         "it links no shell",
     ),
 ];
@@ -65,12 +49,7 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
     let order = order(tree.text(MAP));
     let mut findings = Vec::new();
     for (line, name) in &order {
-        if !tree
-            .workspace
-            .members
-            .iter()
-            .any(|member| member.name == *name)
-        {
+        if !tree.workspace.members.iter().any(|member| member.name == *name) {
             let message = format!("there is no crates/{name}: remove its part of the code map");
             findings.push(Finding::new(MAP, *line, message));
         }
@@ -105,17 +84,13 @@ pub fn check(tree: &Tree) -> Vec<Finding> {
 }
 
 fn ours<'a>(names: impl IntoIterator<Item = &'a String>) -> impl Iterator<Item = &'a str> {
-    names
-        .into_iter()
-        .filter_map(|name| name.strip_prefix("spawnery-"))
+    names.into_iter().filter_map(|name| name.strip_prefix("spawnery-"))
 }
 
 fn against_order(order: &[String], member: &str, used: &str) -> Option<String> {
     let place = |name: &str| order.iter().position(|it| it == name);
     let Some(own) = place(member) else {
-        return Some(format!(
-            "`{member}` is not in the code map of {MAP}; give it its place"
-        ));
+        return Some(format!("`{member}` is not in the code map of {MAP}; give it its place"));
     };
     match place(used) {
         Some(other) if other < own => None,
@@ -128,9 +103,7 @@ fn against_order(order: &[String], member: &str, used: &str) -> Option<String> {
 
 fn against_tests(member: &str, used: &str) -> Option<String> {
     if LAST.contains(&used) {
-        return Some(format!(
-            "the tests of `{member}` use `{used}`; nothing is built from it"
-        ));
+        return Some(format!("the tests of `{member}` use `{used}`; nothing is built from it"));
     }
     let pure = |name: &str| PURE.contains(&name) || NO_SHELL.contains(&name);
     (PURE.contains(&member) && !pure(used)).then(|| {
@@ -145,10 +118,7 @@ mod tests {
     #[test]
     fn the_order_is_that_of_the_headings() {
         let map = "# A\n### `crates/model`: nouns\ntext `crates/x`\n### `crates/wire`\n";
-        assert_eq!(
-            order(map),
-            [(2, "model".to_owned()), (4, "wire".to_owned())]
-        );
+        assert_eq!(order(map), [(2, "model".to_owned()), (4, "wire".to_owned())]);
     }
 
     #[test]

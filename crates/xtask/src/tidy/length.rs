@@ -25,11 +25,7 @@ const LONG_FUNCTIONS: [(&str, &str, usize); 3] = [
     // One table of all metrics, and a loop over it.
     ("crates/api/src/metrics.rs", "encode", 95),
     // One table of bad requests and their answers.
-    (
-        "crates/api/tests/api/problems.rs",
-        "whatever_goes_wrong_has_its_code",
-        160,
-    ),
+    ("crates/api/tests/api/problems.rs", "whatever_goes_wrong_has_its_code", 160),
 ];
 
 /// Checks one file and its functions.
@@ -46,14 +42,8 @@ pub fn check(source: &Source, test: bool) -> Vec<Finding> {
     for (start, lines) in functions(&source.code) {
         let test = test || source.in_test[start];
         let name = function_name(&source.code[start]);
-        let known = LONG_FUNCTIONS
-            .iter()
-            .find(|it| it.0 == path && Some(it.1) == name);
-        let usual = if test {
-            TEST_LINES_MAX
-        } else {
-            FUNCTION_LINES_MAX
-        };
+        let known = LONG_FUNCTIONS.iter().find(|it| it.0 == path && Some(it.1) == name);
+        let usual = if test { TEST_LINES_MAX } else { FUNCTION_LINES_MAX };
         let allowed = known.map_or(usual, |it| it.2);
         if lines > allowed {
             let message = format!("a function of {lines} lines; {allowed} are allowed: split it");
@@ -66,10 +56,7 @@ pub fn check(source: &Source, test: bool) -> Vec<Finding> {
 /// Checks that the tables above only shrink.
 pub fn check_ratchet(tree: &Tree) -> Vec<Finding> {
     let files = LONG_FILES.map(|(path, lines)| {
-        let now = tree
-            .sources
-            .get(Path::new(path))
-            .map_or(0, |source| source.lines.len());
+        let now = tree.sources.get(Path::new(path)).map_or(0, |source| source.lines.len());
         (path.to_owned(), lines, now)
     });
     let functions = LONG_FUNCTIONS.map(|(path, name, lines)| {
@@ -80,10 +67,7 @@ pub fn check_ratchet(tree: &Tree) -> Vec<Finding> {
         });
         (format!("{name} in {path}"), lines, now)
     });
-    let shrunk = files
-        .into_iter()
-        .chain(functions)
-        .filter(|(_, lines, now)| now < lines);
+    let shrunk = files.into_iter().chain(functions).filter(|(_, lines, now)| now < lines);
     shrunk
         .map(|(what, _, now)| {
             let message = format!("{what} has {now} lines now: lower its number, or remove it");
@@ -126,9 +110,7 @@ fn function_name(line: &str) -> Option<&str> {
         let word = word.split('(').next().unwrap_or(word);
         modifiers.contains(&word) || word.ends_with(')')
     });
-    let end = after
-        .find(|c: char| !c.is_alphanumeric() && c != '_')
-        .unwrap_or(after.len());
+    let end = after.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(after.len());
     (only_modifiers && end > 0).then(|| &after[..end])
 }
 
@@ -149,10 +131,7 @@ mod tests {
             "    pub(crate) async fn a(\n        b: u8,\n    ) {\n        c\n    }",
             &[5],
         );
-        check_lengths(
-            "trait A {\n    fn a(&self);\n    fn b(\n        x: u8,\n    );\n}",
-            &[1, 3],
-        );
+        check_lengths("trait A {\n    fn a(&self);\n    fn b(\n        x: u8,\n    );\n}", &[1, 3]);
         check_lengths("fn a<T>(t: T)\nwhere\n    T: B,\n{\n    1\n}", &[6]);
         check_lengths("let a: fn (u8) = b;\n// fn c() {\ntype F = fn(u8);", &[]);
     }
@@ -165,13 +144,6 @@ mod tests {
         assert_eq!(check(&source, false).len(), 1);
         assert_eq!(check(&source, true).len(), 0);
         let text = "// a\n".repeat(FILE_LINES_MAX + 1);
-        assert_eq!(
-            check(
-                &Source::new(Path::new("crates/model/src/a.rs"), &text),
-                false
-            )
-            .len(),
-            1
-        );
+        assert_eq!(check(&Source::new(Path::new("crates/model/src/a.rs"), &text), false).len(), 1);
     }
 }

@@ -23,11 +23,7 @@ const ALLOWED: [&str; 14] = [
 
 /// Packages with a licence that is not in the list, each with the licence and the reason.
 const EXCEPTIONS: [(&str, &str, &str); 2] = [
-    (
-        "minicbor",
-        "BlueOak-1.0.0",
-        "permissive, as MIT is; the design chose this encoding",
-    ),
+    ("minicbor", "BlueOak-1.0.0", "permissive, as MIT is; the design chose this encoding"),
     ("minicbor-derive", "BlueOak-1.0.0", "belongs to minicbor"),
 ];
 
@@ -47,11 +43,7 @@ pub fn check(workspace: &Workspace) -> Vec<Finding> {
             );
             findings.push(Finding::new("Cargo.lock", 0, message));
         }
-        if package
-            .source
-            .as_deref()
-            .is_some_and(|source| source != REGISTRY)
-        {
+        if package.source.as_deref().is_some_and(|source| source != REGISTRY) {
             let message = format!("{name} does not come from crates.io; use a published version");
             findings.push(Finding::new("Cargo.lock", 0, message));
         }
@@ -60,17 +52,12 @@ pub fn check(workspace: &Workspace) -> Vec<Finding> {
 }
 
 fn excepted(name: &str, licence: &str) -> bool {
-    EXCEPTIONS
-        .iter()
-        .any(|(package, known, _)| *package == name && *known == licence)
+    EXCEPTIONS.iter().any(|(package, known, _)| *package == name && *known == licence)
 }
 
 /// Whether an SPDX expression leaves a choice that is allowed. Older packages write `/` for `OR`.
 fn allowed(expression: &str) -> bool {
-    let text = expression
-        .replace('/', " OR ")
-        .replace('(', " ( ")
-        .replace(')', " ) ");
+    let text = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
     let words: Vec<&str> = text.split_whitespace().collect();
     let mut rest = words.as_slice();
     any_of(&mut rest) && rest.is_empty()

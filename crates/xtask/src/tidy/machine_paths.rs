@@ -49,9 +49,8 @@ fn banned(line: &str) -> Option<String> {
     }
     line.match_indices("/home/").find_map(|(at, _)| {
         let name = &line[at + "/home/".len()..];
-        let name = &name[..name
-            .find(|c: char| !c.is_alphanumeric() && c != '_')
-            .unwrap_or(name.len())];
+        let name =
+            &name[..name.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(name.len())];
         // A placeholder or a bare folder has no name here.
         (!name.is_empty() && !HOMES.contains(&name)).then(|| format!("/home/{name}"))
     })

@@ -13,18 +13,9 @@ use crate::workspace::TargetKind;
 pub fn follow(tree: &Tree) -> (BTreeSet<PathBuf>, Vec<Finding>) {
     let mut product = BTreeSet::new();
     let mut tests = BTreeSet::new();
-    for (path, kind) in tree
-        .workspace
-        .members
-        .iter()
-        .flat_map(|member| &member.targets)
-    {
+    for (path, kind) in tree.workspace.members.iter().flat_map(|member| &member.targets) {
         if let Ok(path) = path.strip_prefix(&tree.root) {
-            let reached = if *kind == TargetKind::Product {
-                &mut product
-            } else {
-                &mut tests
-            };
+            let reached = if *kind == TargetKind::Product { &mut product } else { &mut tests };
             visit(tree, path, true, reached, *kind == TargetKind::Test);
         }
     }
@@ -53,14 +44,8 @@ pub fn follow(tree: &Tree) -> (BTreeSet<PathBuf>, Vec<Finding>) {
 
 /// Whether the file is the first of a target.
 fn is_first(tree: &Tree, path: &Path) -> bool {
-    let targets = tree
-        .workspace
-        .members
-        .iter()
-        .flat_map(|member| &member.targets);
-    targets
-        .into_iter()
-        .any(|(target, _)| target.strip_prefix(&tree.root) == Ok(path))
+    let targets = tree.workspace.members.iter().flat_map(|member| &member.targets);
+    targets.into_iter().any(|(target, _)| target.strip_prefix(&tree.root) == Ok(path))
 }
 
 fn visit(
@@ -93,39 +78,24 @@ struct Child {
 
 impl Child {
     fn find(&self, tree: &Tree) -> Option<PathBuf> {
-        self.paths
-            .iter()
-            .find(|path| tree.sources.contains_key(*path))
-            .cloned()
+        self.paths.iter().find(|path| tree.sources.contains_key(*path)).cloned()
     }
 }
 
 fn children(source: &Source, is_root: bool) -> Vec<Child> {
     let parent = source.path.parent().unwrap_or(Path::new(""));
     let stem = source.path.file_stem().unwrap_or_default();
-    let folder = if is_root || stem == "mod" {
-        parent.to_owned()
-    } else {
-        parent.join(stem)
-    };
+    let folder = if is_root || stem == "mod" { parent.to_owned() } else { parent.join(stem) };
     let mut found = Vec::new();
     for (index, line) in source.code.iter().enumerate() {
         let Some(name) = declared(line) else { continue };
-        let attribute = index
-            .checked_sub(1)
-            .and_then(|before| source.lines.get(before));
+        let attribute = index.checked_sub(1).and_then(|before| source.lines.get(before));
         let path = attribute.and_then(|line| line.trim().strip_prefix("#[path = \""));
         let paths = match path.and_then(|path| path.strip_suffix("\"]")) {
             Some(path) => vec![tidied(&parent.join(path))],
-            None => vec![
-                folder.join(format!("{name}.rs")),
-                folder.join(name).join("mod.rs"),
-            ],
+            None => vec![folder.join(format!("{name}.rs")), folder.join(name).join("mod.rs")],
         };
-        found.push(Child {
-            paths,
-            test: source.in_test[index],
-        });
+        found.push(Child { paths, test: source.in_test[index] });
     }
     found
 }
@@ -133,9 +103,7 @@ fn children(source: &Source, is_root: bool) -> Vec<Child> {
 /// The name in `mod name;`.
 fn declared(line: &str) -> Option<&str> {
     let line = line.trim().strip_suffix(';')?;
-    let (before, name) = line
-        .rsplit_once("mod ")
-        .or_else(|| line.rsplit_once("mod r#"))?;
+    let (before, name) = line.rsplit_once("mod ").or_else(|| line.rsplit_once("mod r#"))?;
     let before = before.trim();
     let visible = before.is_empty() || before == "pub" || before.starts_with("pub(");
     (visible && name.chars().all(|c| c.is_alphanumeric() || c == '_')).then_some(name)
@@ -164,44 +132,17 @@ mod tests {
             .iter()
             .map(|child| (child.paths[0].display().to_string(), child.test))
             .collect();
-        let expected: Vec<(String, bool)> = expected
-            .iter()
-            .map(|(path, test)| ((*path).to_owned(), *test))
-            .collect();
+        let expected: Vec<(String, bool)> =
+            expected.iter().map(|(path, test)| ((*path).to_owned(), *test)).collect();
         assert_eq!(found, expected, "modules of {path}: {text:?}");
     }
 
     #[test]
     fn modules_are_found_where_rust_looks_for_them() {
-        check(
-            "c/src/lib.rs",
-            true,
-            "pub mod a;\nmod b {}\n// mod c;",
-            &[("c/src/a.rs", false)],
-        );
-        check(
-            "c/src/a.rs",
-            false,
-            "pub(crate) mod b;",
-            &[("c/src/a/b.rs", false)],
-        );
-        check(
-            "c/src/a/mod.rs",
-            false,
-            "mod b;",
-            &[("c/src/a/b.rs", false)],
-        );
-        check(
-            "c/src/a.rs",
-            false,
-            "#[cfg(test)]\nmod b;",
-            &[("c/src/a/b.rs", true)],
-        );
-        check(
-            "c/tests/a.rs",
-            true,
-            "#[path = \"../src/x.rs\"]\nmod b;",
-            &[("c/src/x.rs", false)],
-        );
+        check("c/src/lib.rs", true, "pub mod a;\nmod b {}\n// mod c;", &[("c/src/a.rs", false)]);
+        check("c/src/a.rs", false, "pub(crate) mod b;", &[("c/src/a/b.rs", false)]);
+        check("c/src/a/mod.rs", false, "mod b;", &[("c/src/a/b.rs", false)]);
+        check("c/src/a.rs", false, "#[cfg(test)]\nmod b;", &[("c/src/a/b.rs", true)]);
+        check("c/tests/a.rs", true, "#[path = \"../src/x.rs\"]\nmod b;", &[("c/src/x.rs", false)]);
     }
 }

@@ -11,16 +11,8 @@ use super::source::{Source, has_word};
 use super::{Finding, Tree};
 
 /// The crates that decide. Their tests and examples may do what they need.
-pub const PURE: [&str; 8] = [
-    "model",
-    "schedule",
-    "manifest",
-    "placement",
-    "cluster",
-    "node",
-    "wire",
-    "simulator",
-];
+pub const PURE: [&str; 8] =
+    ["model", "schedule", "manifest", "placement", "cluster", "node", "wire", "simulator"];
 
 /// The crates whose decisions are made on integers, so that they are the same everywhere.
 const EXACT: [&str; 3] = ["cluster", "node", "placement"];
@@ -35,22 +27,13 @@ const BANNED: [(&[&str], &str); 6] = [
         &["rand", "getrandom", "uuid", "RandomState", "fastrand"],
         "is random; take the ids or numbers as arguments",
     ),
-    (
-        &["HashMap", "HashSet", "DefaultHasher"],
-        "has no fixed order; use BTreeMap or BTreeSet",
-    ),
+    (&["HashMap", "HashSet", "DefaultHasher"], "has no fixed order; use BTreeMap or BTreeSet"),
     (
         &["tokio", "async", "rusqlite", "rustix", "libc"],
         "belongs to a shell crate; return an effect or action instead",
     ),
     (
-        &[
-            "TcpStream",
-            "TcpListener",
-            "UdpSocket",
-            "UnixStream",
-            "UnixListener",
-        ],
+        &["TcpStream", "TcpListener", "UdpSocket", "UnixStream", "UnixListener"],
         "opens a socket; return an effect or action instead",
     ),
     (
@@ -85,10 +68,7 @@ pub fn check(source: &Source, test: bool) -> Vec<Finding> {
             }
         }
         let exact = EXACT.contains(&member);
-        for word in ["f32", "f64"]
-            .iter()
-            .filter(|word| exact && has_word(code, word))
-        {
+        for word in ["f32", "f64"].iter().filter(|word| exact && has_word(code, word)) {
             let message = format!("`{word}` in `{member}`, which decides; count in integers");
             findings.push(Finding::new(&source.path, line, message));
         }
@@ -99,12 +79,7 @@ pub fn check(source: &Source, test: bool) -> Vec<Finding> {
 /// Checks what the pure crates are built from, and that their lints are there.
 pub fn check_tree(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for member in tree
-        .workspace
-        .members
-        .iter()
-        .filter(|it| PURE.contains(&it.name.as_str()))
-    {
+    for member in tree.workspace.members.iter().filter(|it| PURE.contains(&it.name.as_str())) {
         let folder = PathBuf::from("crates").join(&member.name);
         let packages: BTreeSet<&str> = member
             .closure
@@ -136,10 +111,8 @@ mod tests {
     use super::*;
 
     fn check_lines(path: &str, text: &str, lines: &[usize]) {
-        let found: BTreeSet<usize> = check(&Source::new(Path::new(path), text), false)
-            .iter()
-            .map(|it| it.line)
-            .collect();
+        let found: BTreeSet<usize> =
+            check(&Source::new(Path::new(path), text), false).iter().map(|it| it.line).collect();
         let expected: BTreeSet<usize> = lines.iter().copied().collect();
         assert_eq!(found, expected, "lines found in {path}: {text:?}");
     }
@@ -162,11 +135,7 @@ mod tests {
     fn comments_strings_and_tests_may_name_it() {
         let core = "crates/cluster/src/a.rs";
         check_lines(core, "// Instant\nlet a = \"tokio\";", &[]);
-        check_lines(
-            core,
-            "#[cfg(test)]\nmod tests {\n    use std::fs;\n    fs::x()\n}",
-            &[],
-        );
+        check_lines(core, "#[cfg(test)]\nmod tests {\n    use std::fs;\n    fs::x()\n}", &[]);
         let source = Source::new(Path::new("crates/cluster/tests/a.rs"), "Instant::now()");
         assert_eq!(check(&source, true), Vec::new());
     }

@@ -109,8 +109,7 @@ fn next_part(text: &str, before: Option<char>) -> (Part, usize) {
     }
     if !after_word {
         let prefix = ["br", "cr", "b", "c", "r", ""].into_iter().find(|prefix| {
-            text.strip_prefix(prefix)
-                .is_some_and(|it| it.starts_with('"') || it.starts_with("#"))
+            text.strip_prefix(prefix).is_some_and(|it| it.starts_with('"') || it.starts_with("#"))
         });
         if let Some(prefix) = prefix {
             let rest = &text[prefix.len()..];
@@ -159,11 +158,7 @@ fn raw_string(text: &str) -> Option<usize> {
     text[hashes..].strip_prefix('"')?;
     let end = format!("\"{}", "#".repeat(hashes));
     let from = hashes + 1;
-    Some(
-        text[from..]
-            .find(&end)
-            .map_or(text.len(), |at| from + at + end.len()),
-    )
+    Some(text[from..].find(&end).map_or(text.len(), |at| from + at + end.len()))
 }
 
 /// The length of a comment with an end, which may hold others.
@@ -188,9 +183,7 @@ fn block_comment(text: &str) -> usize {
 }
 
 fn blank(text: &str) -> String {
-    text.chars()
-        .map(|c| if c == '\n' { '\n' } else { ' ' })
-        .collect()
+    text.chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect()
 }
 
 /// Marks the lines of items under `#[cfg(test)]`, to the brace that closes them. It relies on
@@ -200,11 +193,7 @@ fn test_lines(code: &[String]) -> Vec<bool> {
     let mut index = 0;
     while index < code.len() {
         let is_test = code[index].trim_start().starts_with("#[cfg(test)]");
-        let end = if is_test {
-            item_end(code, index)
-        } else {
-            index
-        };
+        let end = if is_test { item_end(code, index) } else { index };
         if is_test {
             marks[index..=end].fill(true);
         }
@@ -241,11 +230,7 @@ mod tests {
     #[test]
     fn code_comments_and_strings_are_told_apart() {
         check("a // b", "a", "// b");
-        check(
-            "a /* b /* c */ d */ e",
-            "a                   e",
-            "/* b /* c */ d */",
-        );
+        check("a /* b /* c */ d */ e", "a                   e", "/* b /* c */ d */");
         check(r#"f("a // b") // c"#, "f(\"       )", "// c");
         check(r#"f("a \" b")"#, "f(\"       )", "");
         check(r##"f(r#"a " b"#)"##, "f(\"         )", "");
@@ -269,10 +254,7 @@ mod tests {
                     #[cfg(test)]\nmod other;\nfn d() {}\n#[cfg(test)]\nuse x::{\n    y,\n};\nfn e() {}";
         let source = Source::new(Path::new("crates/model/src/lib.rs"), text);
         let product: Vec<&str> = source.product_code(false).map(|(_, line)| line).collect();
-        assert_eq!(
-            product,
-            ["fn a() {}", "fn c() {}", "fn d() {}", "fn e() {}"]
-        );
+        assert_eq!(product, ["fn a() {}", "fn c() {}", "fn d() {}", "fn e() {}"]);
         assert_eq!(source.member(), Some("model"));
     }
 }

@@ -17,13 +17,7 @@ const UNFINISHED: [(&str, &str); 4] = [
 const PROMISES: [&str; 3] = ["TODO", "FIXME", "XXX"];
 
 /// Macros that print, and calls that end the process.
-const PRINTING: [&str; 5] = [
-    "print!",
-    "println!",
-    "eprint!",
-    "eprintln!",
-    "process::exit",
-];
+const PRINTING: [&str; 5] = ["print!", "println!", "eprint!", "eprintln!", "process::exit"];
 
 /// The crates for a person at a terminal.
 const PRINTERS: [&str; 2] = ["cli", "xtask"];
@@ -41,20 +35,11 @@ pub fn check(source: &Source, test: bool) -> Vec<Finding> {
         for (text, mend) in UNFINISHED.iter().filter(|(text, _)| holds(code, text)) {
             find(index + 1, format!("`{text}`: {mend}"));
         }
-        for word in PROMISES
-            .iter()
-            .filter(|word| has_word(&source.comments[index], word))
-        {
-            find(
-                index + 1,
-                format!("`{word}` in a comment: do it, or open an issue"),
-            );
+        for word in PROMISES.iter().filter(|word| has_word(&source.comments[index], word)) {
+            find(index + 1, format!("`{word}` in a comment: do it, or open an issue"));
         }
     }
-    if source
-        .member()
-        .is_some_and(|member| !PRINTERS.contains(&member))
-    {
+    if source.member().is_some_and(|member| !PRINTERS.contains(&member)) {
         for (line, code) in source.product_code(test) {
             for text in PRINTING.iter().filter(|text| holds(code, text)) {
                 find(
@@ -70,43 +55,26 @@ pub fn check(source: &Source, test: bool) -> Vec<Finding> {
 /// Whether the code holds the text, and not as the end of a longer word.
 fn holds(code: &str, text: &str) -> bool {
     let inside = |c: char| c.is_alphanumeric() || c == '_';
-    code.match_indices(text)
-        .any(|(at, _)| !code[..at].chars().next_back().is_some_and(inside))
+    code.match_indices(text).any(|(at, _)| !code[..at].chars().next_back().is_some_and(inside))
 }
 
 /// Checks the white space of any text.
 pub fn check_text(path: &Path, text: &str) -> Vec<Finding> {
-    let ending = path
-        .extension()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned();
+    let ending = path.extension().unwrap_or_default().to_string_lossy().into_owned();
     if !TEXTS.contains(&ending.as_str()) {
         return Vec::new();
     }
     let mut findings = Vec::new();
     for (index, line) in text.lines().enumerate() {
         if line.ends_with([' ', '\t', '\r']) {
-            findings.push(Finding::new(
-                path,
-                index + 1,
-                "white space at the end of the line",
-            ));
+            findings.push(Finding::new(path, index + 1, "white space at the end of the line"));
         }
     }
     if !text.is_empty() && !text.ends_with('\n') {
-        findings.push(Finding::new(
-            path,
-            text.lines().count(),
-            "the last line has no end",
-        ));
+        findings.push(Finding::new(path, text.lines().count(), "the last line has no end"));
     }
     if text.ends_with("\n\n") {
-        findings.push(Finding::new(
-            path,
-            text.lines().count(),
-            "an empty line at the end",
-        ));
+        findings.push(Finding::new(path, text.lines().count(), "an empty line at the end"));
     }
     findings
 }
@@ -130,11 +98,7 @@ mod tests {
         check_count(path, "std::process::exit(1)", 1);
         check_count(path, "writeln!(f, \"println!\"); my_println!()", 0);
         check_count("crates/cli/src/a.rs", "println!(\"a\")", 0);
-        check_count(
-            "crates/agent/src/a.rs",
-            "#[cfg(test)]\nmod t {\n    println!();\n}",
-            0,
-        );
+        check_count("crates/agent/src/a.rs", "#[cfg(test)]\nmod t {\n    println!();\n}", 0);
     }
 
     #[test]

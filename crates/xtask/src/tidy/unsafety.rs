@@ -66,27 +66,11 @@ mod tests {
     #[test]
     fn unsafe_code_needs_a_reason_and_the_right_crate() {
         let here = "crates/sandbox/src/a.rs";
-        check_count(
-            "crates/agent/src/a.rs",
-            "// SAFETY: none\nunsafe { f() };",
-            1,
-        );
+        check_count("crates/agent/src/a.rs", "// SAFETY: none\nunsafe { f() };", 1);
         check_count(here, "unsafe { f() };", 1);
         check_count(here, "// SAFETY: f needs nothing.\nunsafe { f() };", 0);
-        check_count(
-            here,
-            "// SAFETY: long\n// reason.\nlet a =\n    unsafe { f() };",
-            0,
-        );
-        check_count(
-            here,
-            "// SAFETY: of the first.\nunsafe { f() };\nunsafe { g() };",
-            1,
-        );
-        check_count(
-            here,
-            "// unsafe\nlet a = \"unsafe\";\n#[allow(unsafe_code)]",
-            0,
-        );
+        check_count(here, "// SAFETY: long\n// reason.\nlet a =\n    unsafe { f() };", 0);
+        check_count(here, "// SAFETY: of the first.\nunsafe { f() };\nunsafe { g() };", 1);
+        check_count(here, "// unsafe\nlet a = \"unsafe\";\n#[allow(unsafe_code)]", 0);
     }
 }
