@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
 use super::controller::{CALLERS, TIME};
 use super::figure::Figure;
 use super::http::Connection;
@@ -16,8 +14,8 @@ use crate::Failure;
 /// The template of the sessions.
 const MANIFEST: &str = r#"{"sessions": {"shell": {"run": ["sh"], "memory": "1M"}}}"#;
 
-/// As in the controller: each caller creates a session and ends it. No node is there to start
-/// them, so only the commands are measured.
+/// Each caller creates sessions, one after the other. No node is there to start them, so only the
+/// commands are measured.
 pub fn measure(options: &Options) -> Result<Vec<Row>, Failure> {
     let server = Arc::new(Server::start(&server::binary(options)?, &["--no-agent"])?);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -51,12 +49,6 @@ async fn caller(server: Arc<Server>) -> Result<Vec<Duration>, Failure> {
     while start.elapsed() < TIME {
         let asked = Instant::now();
         connection.send("POST", "/v1/sessions", r#"{"template": "shell"}"#).await?;
-        let reply = connection.rest().await?;
-        times.push(asked.elapsed());
-        let reply: Value = serde_json::from_slice(&reply).map_err(|error| error.to_string())?;
-        let id = reply["id"].as_str().ok_or("a session has no id")?;
-        let asked = Instant::now();
-        connection.send("DELETE", &format!("/v1/sessions/{id}"), "").await?;
         connection.rest().await?;
         times.push(asked.elapsed());
     }
