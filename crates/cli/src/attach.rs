@@ -10,6 +10,7 @@ use futures::StreamExt;
 use spawnery_client::api::{EndView, ExitView, ExitedView};
 use spawnery_client::{Client, ClientError, LogItem, LogQuery};
 use spawnery_model::{InstanceId, Phase};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -190,12 +191,20 @@ impl Attached {
         }
         tokio::time::sleep(PATIENCE).await;
         let mut progress = Progress::new();
+        // Where there is no terminal, a line says it, once.
+        let mut is_said = std::io::stderr().is_terminal();
         loop {
             let Ok(found) = self.client.instance(&self.instance.to_string()).await else {
                 return;
             };
             match (found.phase, found.waits_for) {
-                (Phase::Pending, Some(reason)) => progress.say(format!("waiting: {reason}")),
+                (Phase::Pending, Some(reason)) => {
+                    if !is_said {
+                        is_said = true;
+                        note(format!("waiting: {reason}"));
+                    }
+                    progress.say(format!("waiting: {reason}"));
+                }
                 (Phase::Pending | Phase::Assigned | Phase::Starting, _) => {
                     progress.say("starting");
                 }
@@ -256,7 +265,7 @@ fn is_out_of_memory(exit: Option<&ExitView>, end: Option<&EndView>) -> bool {
 
 /// Whether our standard input is for the process: it holds data, or the user says so.
 pub(crate) fn is_input_wanted(is_interactive: bool) -> bool {
-    is_interactive || (!std::io::IsTerminal::is_terminal(&std::io::stdin()) && !is_null())
+    is_interactive || (!std::io::stdin().is_terminal() && !is_null())
 }
 
 /// Whether our standard input is `/dev/null`, as of a daemon: device 1, 3 (`null(4)`).

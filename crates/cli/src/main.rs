@@ -29,7 +29,7 @@ mod words;
 
 use args::Cli;
 use clap::{CommandFactory, FromArgMatches};
-use config::Config;
+use config::ParseError;
 use context::Context;
 use error::CliError;
 use exit::ExitCode;
@@ -50,9 +50,15 @@ fn run() -> Result<ExitCode, CliError> {
     if let Some(outcome) = launcher::run_if_asked() {
         return outcome;
     }
-    // Clap prints its own errors, and exits with code 2.
-    let matches = Cli::command().get_matches();
+    let environment = |name: &str| std::env::var(name).ok();
+    let parsed = config::parse(Cli::command(), std::env::args_os().collect(), &environment);
+    let (matches, config) = match parsed {
+        Ok(parsed) => parsed,
+        Err(ParseError::Config(error)) => return Err(error),
+        // Clap prints its own errors, and exits with code 2.
+        Err(ParseError::Clap(error)) => error.exit(),
+    };
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    let config = Config::load(&matches)?;
-    commands::run(cli.command, &Context::new(config))
+    let context = Context::new(config);
+    commands::run(cli.command, &context).map_err(|error| context.config.explain(error))
 }

@@ -1,14 +1,19 @@
 //! The configuration: options beat the environment beats the file beats the defaults.
 
+mod command_line;
 mod file;
+mod options;
 mod place;
 mod settings;
 
+pub(crate) use command_line::{Choice, ParseError, parse};
 pub(crate) use settings::{COLORS, LOG_LEVELS, SETTINGS, Setting, parse_address};
 
 use crate::error::CliError;
 use clap::ArgMatches;
 use clap::parser::ValueSource;
+use command_line::Added;
+use file::Entry;
 use settings::{parse_boolean, parse_label, setting};
 use spawnery_model::Name;
 use std::collections::BTreeMap;
@@ -23,11 +28,11 @@ const LISTEN_DEFAULT: &str = "127.0.0.1:9000";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Source {
     /// This option.
-    Flag(&'static str),
+    Flag(String),
     /// This environment variable.
-    Environment(&'static str),
-    /// This file.
-    File(PathBuf),
+    Environment(String),
+    /// This file, at this line.
+    File(PathBuf, usize),
     /// Nobody said otherwise.
     Default,
 }
@@ -37,8 +42,19 @@ impl fmt::Display for Source {
         match self {
             Source::Flag(flag) => f.write_str(flag),
             Source::Environment(variable) => f.write_str(variable),
-            Source::File(path) => write!(f, "{}", path.display()),
+            Source::File(path, _) => write!(f, "{}", path.display()),
             Source::Default => f.write_str("default"),
+        }
+    }
+}
+
+impl Source {
+    /// The source with what it says there about `name`: an option and a variable say what they are.
+    fn with_name(&self, name: &str) -> String {
+        match self {
+            Source::Flag(_) | Source::Environment(_) => self.to_string(),
+            Source::File(path, line) => format!("{}:{line}: {name}", path.display()),
+            Source::Default => format!("default: {name}"),
         }
     }
 }
@@ -52,14 +68,20 @@ pub(crate) struct Value {
     pub(crate) source: Source,
 }
 
+impl Value {
+    fn new(items: Vec<String>, source: Source) -> Value {
+        Value { items, source }
+    }
+}
+
 /// Where values are looked for, in the order of precedence.
 pub(crate) struct Sources<'a> {
     /// What the options say about a setting; empty if they say nothing.
     pub(crate) flags: &'a dyn Fn(&Setting) -> Vec<String>,
     /// What an environment variable holds.
     pub(crate) environment: &'a dyn Fn(&str) -> Option<String>,
-    /// The file and its text.
-    pub(crate) file: Option<(PathBuf, String)>,
+    /// The file and what it says.
+    pub(crate) file: Option<(PathBuf, Vec<Entry>)>,
     /// Whether the user is root.
     pub(crate) is_root: bool,
     /// What the machine is called.
@@ -70,20 +92,26 @@ pub(crate) struct Sources<'a> {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Config {
     values: BTreeMap<&'static str, Value>,
+    /// The options of single commands.
+    choices: Vec<Choice>,
+    /// What the environment and the file added to the command line.
+    added: Vec<Added>,
 }
 
 impl Config {
     /// The configuration of this process: its options, environment and file.
-    pub(crate) fn load(matches: &ArgMatches) -> Result<Config, CliError> {
-        let environment = |name: &str| std::env::var(name).ok();
-        let given = flag_values(matches, "config").pop();
-        let file = place::read(given, &environment)?;
+    fn load(
+        matches: &ArgMatches,
+        file: Option<(PathBuf, String)>,
+        entries: Vec<Entry>,
+        environment: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<Config, CliError> {
         let host_name = rustix::system::uname();
         let host_name = host_name.nodename().to_string_lossy().into_owned();
         Config::resolve(Sources {
             flags: &|setting| flags(matches, setting),
-            environment: &environment,
-            file,
+            environment,
+            file: file.map(|(path, _)| (path, entries)),
             is_root: rustix::process::geteuid().is_root(),
             host_name,
         })
@@ -92,33 +120,42 @@ impl Config {
     /// Finds and checks the value of each setting.
     pub(crate) fn resolve(sources: Sources<'_>) -> Result<Config, CliError> {
         let mut values = defaults(&sources);
-        if let Some((path, text)) = &sources.file {
-            let read = file::read(text).map_err(|error| error.shown(path))?;
-            for (name, items) in read {
-                let source = Source::File(path.clone());
-                values.insert(name, Value { items, source });
+        if let Some((path, entries)) = &sources.file {
+            for entry in entries {
+                if let Some(setting) = setting(&entry.name) {
+                    let source = Source::File(path.clone(), entry.line);
+                    values.insert(setting.name, Value::new(entry.items.clone(), source));
+                }
             }
         }
         for setting in SETTINGS {
             let variable = (sources.environment)(setting.variable);
             if let Some(text) = variable.filter(|text| !text.is_empty()) {
-                let items = match setting.is_list {
-                    true => text.split(',').map(|item| item.trim().to_owned()).collect(),
-                    false => vec![text],
-                };
-                let source = Source::Environment(setting.variable);
-                values.insert(setting.name, Value { items, source });
+                let items = split(&text, setting.is_list);
+                let source = Source::Environment(setting.variable.to_owned());
+                values.insert(setting.name, Value::new(items, source));
             }
             let items = (sources.flags)(setting);
             if let (false, Some(flag)) = (items.is_empty(), setting.flag) {
-                let source = Source::Flag(flag);
-                values.insert(setting.name, Value { items, source });
+                let source = Source::Flag(flag.to_owned());
+                values.insert(setting.name, Value::new(items, source));
             }
         }
         for (name, value) in &values {
             check(name, value)?;
         }
-        Ok(Config { values })
+        Ok(Config { values, ..Config::default() })
+    }
+
+    /// The options of single commands, with what they are set to.
+    pub(crate) fn choices(&self) -> &[Choice] {
+        &self.choices
+    }
+
+    /// An error about an option, with the place that its value is from if that is not the command
+    /// line.
+    pub(crate) fn explain(&self, error: CliError) -> CliError {
+        self.added.iter().fold(error, |error, added| added.explain(error))
     }
 
     /// What a setting is set to, if it is.
@@ -197,22 +234,29 @@ fn check(name: &str, value: &Value) -> Result<(), CliError> {
         return Ok(());
     };
     for item in &value.items {
-        if let Err(expected) = (setting.check)(item) {
-            let found = match setting.is_secret {
-                true => "its value".to_owned(),
-                false => format!("`{item}`"),
-            };
-            let place = &value.source;
-            let what = match place {
-                // The option says what it is.
-                Source::Flag(_) => String::new(),
-                _ => format!(" {name}:"),
-            };
-            let message = format!("{place}:{what} {found} does not fit; expected {expected}");
-            return Err(CliError::usage(message));
-        }
+        let wrong =
+            |expected: String| unfit(&value.source, name, item, setting.is_secret, &expected);
+        (setting.check)(item).map_err(wrong)?;
     }
     Ok(())
+}
+
+/// The error that a value does not fit, without the value if that is secret.
+fn unfit(source: &Source, name: &str, item: &str, is_secret: bool, expected: &str) -> CliError {
+    let found = match is_secret {
+        true => "its value".to_owned(),
+        false => format!("`{item}`"),
+    };
+    let place = source.with_name(name);
+    CliError::usage(format!("{place}: {found} does not fit; expected {expected}"))
+}
+
+/// The items of a variable: those of a list are separated by commas.
+fn split(text: &str, is_list: bool) -> Vec<String> {
+    match is_list {
+        true => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        false => vec![text.to_owned()],
+    }
 }
 
 fn wrong(name: &str, text: &str, expected: &str) -> CliError {
@@ -225,8 +269,7 @@ fn flags(matches: &ArgMatches, setting: &Setting) -> Vec<String> {
     // The one option that says no.
     match setting.flag {
         Some(flag) if flag.starts_with("--no-") => {
-            let is_given = values.iter().any(|value| value == "true");
-            if is_given { vec!["false".to_owned()] } else { Vec::new() }
+            values.iter().map(|value| (value != "true").to_string()).collect()
         }
         _ => values,
     }
@@ -266,10 +309,12 @@ mod tests {
             let found = pairs.iter().filter(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned()).collect()
         };
+        let path = PathBuf::from("c.toml");
+        let entries = file::read(given.file, &[]).map_err(|error| error.shown(&path))?;
         Config::resolve(Sources {
             flags: &|setting| all(given.flags, setting.name),
             environment: &|name| all(given.environment, name).pop(),
-            file: Some((PathBuf::from("c.toml"), given.file.to_owned())),
+            file: Some((path, entries)),
             is_root: false,
             host_name: "Host_1.example".to_owned(),
         })
@@ -288,10 +333,10 @@ mod tests {
             let value = config.value("listen").unwrap();
             assert_eq!((value.items[0].as_str(), &value.source), (text, &source));
         };
-        check(&|_| {}, "127.0.0.1:1", Source::Flag("--listen"));
-        let variable = Source::Environment("SPAWNERY_LISTEN");
+        check(&|_| {}, "127.0.0.1:1", Source::Flag("--listen".to_owned()));
+        let variable = Source::Environment("SPAWNERY_LISTEN".to_owned());
         check(&|given| given.flags = &[], "127.0.0.1:2", variable);
-        let file = Source::File(PathBuf::from("c.toml"));
+        let file = Source::File(PathBuf::from("c.toml"), 1);
         check(&|given| given.environment = &[], "127.0.0.1:3", file);
         check(&|given| given.file = "", LISTEN_DEFAULT, Source::Default);
     }

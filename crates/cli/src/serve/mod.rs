@@ -4,6 +4,7 @@ pub(crate) mod end;
 mod local;
 mod private;
 mod signals;
+mod stale;
 
 pub(crate) use local::{agent_config, local_agent};
 pub(crate) use private::Private;

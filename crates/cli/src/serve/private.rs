@@ -1,5 +1,6 @@
 //! A server for one command, in a folder that goes away with it.
 
+use super::stale::{Owner, PREFIX, sweep};
 use super::{NodeOptions, Options, Server, end};
 use crate::error::CliError;
 use crate::place::Place;
@@ -11,11 +12,15 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
 /// A server for one command. End it by [`stop`](Private::stop).
 pub(crate) struct Private {
     server: Server,
     folder: TempDir,
+    owner: Owner,
+    /// Cleans up after others, which were killed.
+    sweeper: JoinHandle<()>,
 }
 
 impl Private {
@@ -23,9 +28,13 @@ impl Private {
     pub(crate) async fn start(name: Name) -> Result<Private, CliError> {
         let owner_only = Permissions::from_mode(0o700);
         let mut builder = tempfile::Builder::new();
-        let folder = builder.prefix("spawnery-").permissions(owner_only).tempdir();
+        let folder = builder.prefix(PREFIX).permissions(owner_only).tempdir();
         let folder = folder.map_err(|error| {
             CliError::failed(format!("cannot make a temporary folder: {error}"))
+                .hint("name another place with TMPDIR")
+        })?;
+        let owner = Owner::of(folder.path()).map_err(|error| {
+            CliError::failed(format!("cannot use {}: {error}", folder.path().display()))
                 .hint("name another place with TMPDIR")
         })?;
         let node = NodeOptions { name, labels: BTreeMap::new() };
@@ -37,9 +46,12 @@ impl Private {
             accept_loss: false,
         };
         match Server::start(options).await {
-            Ok(server) => Ok(Private { server, folder }),
+            Ok(server) => {
+                let sweeper = tokio::task::spawn_blocking(|| sweep(&std::env::temp_dir()));
+                Ok(Private { server, folder, owner, sweeper })
+            }
             Err(error) => {
-                remove(folder);
+                remove(&folder.keep());
                 Err(error)
             }
         }
@@ -53,19 +65,21 @@ impl Private {
     /// Ends all that runs, the server and its launcher, and removes its folder.
     pub(crate) async fn stop(self) -> Result<(), CliError> {
         let ended = end::kill_all(self.server).await;
-        remove(self.folder);
+        remove(&self.folder.keep());
+        drop(self.owner);
+        // It ends by itself; if it failed, the next one tries again.
+        let _ = self.sweeper.await;
         ended
     }
 }
 
 /// Removes a folder, also where what ran in it left folders that nobody may enter.
-fn remove(folder: TempDir) {
-    let path = folder.keep();
-    if fs::remove_dir_all(&path).is_ok() {
+pub(super) fn remove(path: &Path) {
+    if fs::remove_dir_all(path).is_ok() {
         return;
     }
-    open_folders(&path);
-    if let Err(error) = fs::remove_dir_all(&path) {
+    open_folders(path);
+    if let Err(error) = fs::remove_dir_all(path) {
         crate::output::note(format!("warning: {} stays behind: {error}", path.display()));
     }
 }

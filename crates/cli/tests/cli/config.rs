@@ -66,6 +66,64 @@ fn what_is_wrong_in_the_file_is_named_with_its_place() {
 }
 
 #[test]
+fn options_of_commands_are_shown_with_their_source() {
+    let home = Home::new();
+    let file = home.write("c.toml", "[logs]\ntail = 7\n[run]\nenv = [\"KEY=s3cret\"]\n");
+    let variables = [("SPAWNERY_CONFIG", file.as_str()), ("SPAWNERY_LOGS_FOLLOW", "1")];
+    let shown = |arguments: &[&str]| {
+        let mut command = home.command(&["config"]);
+        command.args(arguments).envs(variables);
+        let output = command.output().expect("the binary runs");
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let rows: Value = serde_json::from_str(&shown(&["--json"])).expect("JSON");
+    let check = |command: &str, name: &str, value: Option<&str>, source: Option<&str>| {
+        let rows = rows.as_array().expect("a list");
+        let is_it = |row: &&Value| row["command"] == command && row["setting"] == name;
+        let row = rows.iter().find(is_it).unwrap_or_else(|| panic!("{command}.{name}"));
+        assert_eq!((row["value"].as_str(), row["source"].as_str()), (value, source), "{name}");
+    };
+    check("logs", "tail", Some("7"), Some(&file));
+    check("logs", "follow", Some("true"), Some("SPAWNERY_LOGS_FOLLOW"));
+    check("logs", "process", Some("0"), Some("default"));
+    check("logs", "since", None, None);
+    check("run", "env", Some("********"), Some(&file));
+    check("session.exec", "working_directory", None, None);
+    let brief = shown(&[]);
+    assert!(brief.contains("[logs]") && brief.contains("environment"), "{brief}");
+    assert!(brief.contains(&format!("file: {file}")), "{brief}");
+    assert!(!brief.contains("[session.exec]") && !brief.contains("s3cret"), "{brief}");
+    let all = shown(&["--all"]);
+    assert!(all.contains("[session.exec]") && all.contains("SPAWNERY_JOBS_RUN_WAIT"), "{all}");
+    let wide = all.lines().find(|line| line.len() > 80 && !line.contains(file.as_str()));
+    assert_eq!(wide, None);
+}
+
+#[test]
+fn a_wrong_option_of_a_command_is_named_with_its_place() {
+    let home = Home::new();
+    let check = |text: &str, parts: &[&str]| {
+        let file = home.write("c.toml", text);
+        let mut ran = home.output(&["config", "--config", &file]).expect(2);
+        for part in parts {
+            ran = ran.says(part);
+        }
+    };
+    check("[logs]\ntail = \"many\"", &["c.toml:2: logs.tail", "`many`", "a whole number"]);
+    check("[logs]\ntial = 5", &["c.toml:2:1", "`tial`", "did you mean `tail`?"]);
+    check("[instance]\nall = true", &["did you mean `instances`?"]);
+    check("[run]\nmemory = \"1G\"", &["`memory` is a setting of its own"]);
+    let mut command = home.command(&["config"]);
+    let output = command.env("SPAWNERY_JOBS_RUN_WAIT", "maybe").output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("SPAWNERY_JOBS_RUN_WAIT: `maybe`"), "{said}");
+    assert!(said.contains("true or false"), "{said}");
+    home.output(&["logs", "--help"]).expect(0).prints("[env: SPAWNERY_LOGS_TAIL]");
+}
+
+#[test]
 fn every_command_has_help_that_fits() {
     let home = Home::new();
     let help = home.output(&["--help"]).expect(0).prints("Exit codes:").prints("137");

@@ -1,6 +1,7 @@
 //! `spawnery run`: one isolated command.
 
-use crate::support::{Background, Home, SPAWNERY, wait_for};
+use crate::support::{Background, Home, SPAWNERY, Server, wait_for};
+use spawnery_sandbox::client::Client as LauncherClient;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
@@ -170,4 +171,59 @@ fn it_needs_no_root() {
     let count: u32 = shown.lines().last().unwrap().parse().unwrap();
     assert!((2..=5).contains(&count), "{shown}");
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
+#[test]
+fn what_a_killed_one_left_is_removed_by_the_next_and_nothing_else() {
+    let home = Home::new();
+    let folders = || -> Vec<_> {
+        let entries = fs::read_dir(home.path("tmp")).unwrap();
+        entries.map(|entry| entry.unwrap().path()).collect()
+    };
+    let mut killed = start(&home, "echo ready; sleep 1000");
+    let left = folders();
+    killed.kill();
+    let launcher = left[0].join("agent/launcher");
+    assert!(LauncherClient::connect(&launcher).is_ok(), "its launcher lives on");
+    let script = "trap 'exit 9' INT; echo here; while :; do sleep 0.05; done";
+    let live = home.command(&["run", "--", "sh", "-c", script]);
+    let mut live = Background::start(live, home.path("live.log"));
+    live.wait_for_line("here");
+    wait_for("the end of what was left", || (!left[0].exists()).then_some(()));
+    assert!(LauncherClient::connect(&launcher).is_err());
+    home.output(&["run", "--", "true"]).expect(0);
+    assert_eq!(folders().len(), 1, "that of the one that lives");
+    live.interrupt();
+    assert_eq!(live.wait().code(), Some(9), "{}", live.printed());
+    assert!(folders().is_empty(), "{:?}", folders());
+}
+
+#[test]
+fn it_says_what_it_waits_for_also_without_a_terminal() {
+    let server = Server::start();
+    let command = server.home.command(&["run", "--cpu", "1000", "--", "true"]);
+    let mut waiting = Background::start(command, server.home.path("run.log"));
+    waiting.wait_for_line("waiting: ");
+}
+
+#[test]
+fn its_options_are_in_the_environment_and_in_the_file_too() {
+    let home = Home::new();
+    let file = home.write("c.toml", "[run]\nenv = [\"A=file\"]\nworking_directory = \"/tmp\"\n");
+    let run = |line: &[&str], variables: &[(&str, &str)]| {
+        let mut command = home.command(&["run"]);
+        command.args(line).args(["--", "sh", "-c", "echo $A; pwd"]);
+        command.env("SPAWNERY_CONFIG", &file).envs(variables.iter().copied());
+        let output = command.output().expect("the binary runs");
+        (String::from_utf8_lossy(&output.stdout).into_owned(), output)
+    };
+    let variable = [("SPAWNERY_RUN_ENV", "A=variable,B=1")];
+    assert_eq!(run(&[], &[]).0, "file\n/tmp\n");
+    assert_eq!(run(&[], &variable).0, "variable\n/tmp\n");
+    assert_eq!(run(&["--env", "A=option"], &variable).0, "option\n/tmp\n");
+    // What only the command itself can judge is named with its place too.
+    let (_, output) = run(&[], &[("SPAWNERY_RUN_TIMEOUT", "soon")]);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("SPAWNERY_RUN_TIMEOUT: ") && said.contains("`soon`"), "{said}");
 }
