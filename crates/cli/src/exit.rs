@@ -46,4 +46,4 @@ Exit codes:
   could not run it.
 
 Every setting can be given as an option, as SPAWNERY_… in the environment or in the
-configuration file, in this order; `spawnery config` shows them all.";
+configuration file, in this order; `spawnery config --all` shows all.";

@@ -19,7 +19,7 @@ use serde::Serialize;
 /// Only --config cannot be in the file. Secrets and the values of `env` are not shown.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Config {
-    /// The options of commands that nobody has set too
+    /// Show the options that nobody has set too
     #[arg(short, long)]
     all: bool,
 }

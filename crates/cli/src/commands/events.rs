@@ -30,6 +30,10 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
+        if !is_position(&self.after) {
+            let message = format!("--after: `{}` is not the id of an event", self.after);
+            return Err(CliError::usage(message).hint("give one that was shown, such as 17.0"));
+        }
         let mut events = context.client()?.events(Some(&self.after));
         events.connect().await?;
         while let Some(item) = self.next(&mut events).await? {
@@ -57,6 +61,13 @@ impl Events {
             Err(_) => Ok(None),
         }
     }
+}
+
+/// Whether the server takes `text` as the event to begin after.
+fn is_position(text: &str) -> bool {
+    let is_number = |text: &str| text.parse::<u64>().is_ok();
+    let parts = text.split_once('.');
+    text == OLDEST || parts.is_some_and(|(one, other)| is_number(one) && is_number(other))
 }
 
 fn line(context: &Context, event: &EventView) -> String {

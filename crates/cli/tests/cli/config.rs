@@ -120,6 +120,11 @@ fn a_wrong_option_of_a_command_is_named_with_its_place() {
     assert_eq!(output.status.code(), Some(2));
     assert!(said.contains("SPAWNERY_JOBS_RUN_WAIT: `maybe`"), "{said}");
     assert!(said.contains("true or false"), "{said}");
+    let mut command = home.command(&["events"]);
+    let output = command.env("SPAWNERY_EVENTS_AFTER", "now").output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(said.contains("SPAWNERY_EVENTS_AFTER: `now`"), "{said}");
     home.output(&["logs", "--help"]).expect(0).prints("[env: SPAWNERY_LOGS_TAIL]");
 }
 
