@@ -102,15 +102,6 @@ impl Workspace {
             .collect();
         Workspace { members, packages }
     }
-
-    /// The names of the packages of this workspace that use another, be it in tests only.
-    pub fn packages_with_dependency(&self, name: &str) -> Vec<String> {
-        let members = self.members.iter();
-        members
-            .filter(|it| it.dependencies.contains(name) || it.dev_dependencies.contains(name))
-            .map(|it| format!("spawnery-{}", it.name))
-            .collect()
-    }
 }
 
 fn member(package: &Value, edges: &BTreeMap<String, Vec<String>>) -> Member {
