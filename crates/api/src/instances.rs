@@ -248,11 +248,18 @@ pub(crate) async fn end(
 ) -> Answer<(StatusCode, Json<InstanceView>)> {
     let by = change.by();
     let command = Command::EndInstance { instance, by };
+    // It may be over and forgotten by the time that it is looked at again.
+    let before = view(app, instance).await;
     app.controller.submit(command, change.key).await?;
+    let view = view(app, instance).await.or(before)?;
+    Ok((StatusCode::ACCEPTED, Json(view)))
+}
+
+async fn view(app: &App, instance: InstanceId) -> Answer<InstanceView> {
     let config = app.config.clone();
     let found = app.query(move |state| {
         let found = find::instance(state, &instance.to_string())?;
         Ok::<_, Failure>(views::instance_in_full(state, found, &config))
     });
-    Ok((StatusCode::ACCEPTED, Json(found.await??)))
+    found.await?
 }

@@ -11,8 +11,9 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use futures::StreamExt;
 use serde::Deserialize;
-use spawnery_model::InstanceId;
+use spawnery_controller::{EventItem, EventStart, SubmitError};
 use spawnery_model::limits::{RUN_AND_ENV_BYTES_MAX, RUN_WORDS_MAX};
+use spawnery_model::{InstanceId, Phase};
 use spawnery_wire::api::{ExecReply, ExecRequest, SignalRequest};
 use spawnery_wire::link::{StreamReply, StreamRequest};
 use tokio::io::AsyncWriteExt;
@@ -62,6 +63,7 @@ async fn exec(
         return Err(Failure::new(code::PARAMETER, detail).hint("leave Idempotency-Key out"));
     }
     let request = checked(change.json()?)?;
+    until_started(app, instance).await?;
     let request = StreamRequest::Exec {
         instance,
         run: request.run,
@@ -75,6 +77,27 @@ async fn exec(
         }
         _ => Err(Failure::new(code::INTERNAL, "the node did not say what it started")),
     }
+}
+
+/// Waits for an instance that is on its way to running, so that whoever has just created it need
+/// not ask when. One that has to wait for room itself is not waited for.
+async fn until_started(app: &App, instance: InstanceId) -> Answer<()> {
+    // Before the state is looked at, so that no news in between is missed.
+    let mut events = app.controller.events(EventStart::Now);
+    let starts = move |state: &spawnery_cluster::State| {
+        let found = state.instance(instance);
+        found.is_some_and(|found| found.phase < Phase::Running && found.waits_for.is_none())
+    };
+    while app.query(starts).await? {
+        loop {
+            match events.next().await {
+                Some(EventItem::Event(_, event)) if event.instance != Some(instance) => {}
+                Some(_) => break,
+                None => return Err(SubmitError::Stopped.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what no kernel could start.
@@ -143,6 +166,7 @@ async fn signal(app: &App, instance: InstanceId, change: Change) -> Answer<Statu
     if !SIGNALS.contains(&signal) {
         return Err(Failure::new(code::BODY, "`signal` is a number from 1 to 64"));
     }
+    until_started(app, instance).await?;
     let request = StreamRequest::Signal { instance, process, signal };
     app.controller.open(instance, request).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -204,6 +228,7 @@ async fn stdin(
     body: Body,
 ) -> Answer<StatusCode> {
     let _permit = app.stream_permit()?;
+    until_started(app, instance).await?;
     let request = StreamRequest::Stdin { instance, process: parameters.process };
     let (_, mut stream) = app.controller.open(instance, request).await?;
     let closed = |_| Failure::new(code::NOT_RUNNING, "the process no longer reads its input");
