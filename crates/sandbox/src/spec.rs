@@ -47,6 +47,140 @@ pub struct SandboxSpec {
     /// Opaque bytes of the caller, given back by `List`.
     #[cbor(n(12), with = "minicbor::bytes")]
     pub tag: Vec<u8>,
+    /// What is below the private writable layer; without, the read-only view of the host.
+    #[n(13)]
+    pub root: Option<RootSpec>,
+    /// As whom the processes run; without, as `user` (1000) over the view of the host, and as
+    /// user 0 of the sandbox over a root of its own.
+    #[n(14)]
+    pub user: Option<UserSpec>,
+    /// Folders and files of the host that are seen inside.
+    #[n(15)]
+    pub mounts: Option<Vec<MountSpec>>,
+    /// The most that the private writable layer may hold, in bytes.
+    #[n(16)]
+    pub disk_bytes_max: Option<u64>,
+    /// Files in memory under `/run/secrets`; never written to a disk.
+    #[n(17)]
+    pub secret_files: Option<Vec<SecretFile>>,
+    /// Further environment variables, which are never written to a disk.
+    #[n(18)]
+    pub secret_env: Option<Vec<(String, String)>>,
+    /// Device nodes of the host, such as `/dev/dri/renderD128`, that are seen and can be used.
+    #[n(19)]
+    pub devices: Option<Vec<String>>,
+    /// What a network of its own can reach, if `network` is `Private`.
+    #[n(20)]
+    pub egress: Option<EgressSpec>,
+    /// Whether the private layer stays after the end, until `Forget`: a build takes it as a result.
+    #[n(21)]
+    pub keeps_layer: Option<bool>,
+    /// Runs `argv` on the host, without any isolation, beside the launcher: a tool such as an OCI
+    /// runtime, which isolates by itself. Only output, limits of the log and the end are looked after.
+    #[n(22)]
+    pub unisolated: Option<bool>,
+}
+
+/// The root of a sandbox: read-only layers under the private writable one.
+///
+/// A layer is a folder with a folder `root`, which is seen as `/`, and, if it was made over the
+/// view of the host, perhaps a folder `usr`, which is seen as `/usr`. What a layer removes is
+/// marked as overlayfs does: a character device 0/0 in the place of a file, and the extended
+/// attribute `user.overlay.opaque` = `y` on a folder. Owners are ids on the host: those of the
+/// sandbox plus [`crate::limits::HOST_ID_BASE`] if the launcher is root, else its own id for all.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(map)]
+pub struct RootSpec {
+    /// Absolute folders of the layers on the host, the topmost first.
+    #[n(0)]
+    pub layers: Vec<String>,
+    /// Whether the view of the host is below them; else the lowest layer is all that there is.
+    #[n(1)]
+    pub host: bool,
+}
+
+/// As whom a process runs inside its sandbox.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Encode, Decode)]
+#[cbor(map)]
+pub struct UserSpec {
+    /// User id inside.
+    #[n(0)]
+    pub uid: u32,
+    /// Group id inside.
+    #[n(1)]
+    pub gid: u32,
+    /// Further groups inside.
+    #[n(2)]
+    pub groups: Vec<u32>,
+}
+
+/// A folder or file of the host that is seen inside.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct MountSpec {
+    /// Absolute path on the host.
+    #[n(0)]
+    pub source: String,
+    /// Absolute, normalized path inside; it is made if it is missing.
+    #[n(1)]
+    pub target: String,
+    /// Whether it cannot be written.
+    #[n(2)]
+    pub read_only: bool,
+}
+
+/// A secret that is given as a file in memory. Has no `Debug` of its content.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct SecretFile {
+    /// The file's name under `/run/secrets`.
+    #[n(0)]
+    pub name: String,
+    /// The secret.
+    #[cbor(n(1), with = "minicbor::bytes")]
+    pub bytes: Vec<u8>,
+}
+
+impl std::fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SecretFile").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+/// What a sandbox with a private network can reach. Without a rule that allows it, nothing in
+/// private, link-local, loopback, multicast and reserved ranges and no address of the host can be
+/// reached; everything else can, unless `deny_by_default`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EgressSpec {
+    /// Looked through in order; the first that matches decides.
+    #[n(0)]
+    pub rules: Vec<EgressRule>,
+    /// Names that may be resolved; `*.example.org` covers what is below. Without, all. The
+    /// addresses of a name that was asked for and is listed may be reached, unless a rule denies.
+    #[n(1)]
+    pub names: Option<Vec<String>>,
+    /// Whether what no rule and no name allows is refused.
+    #[n(2)]
+    pub deny_by_default: bool,
+    /// The most bytes in both directions together, over the whole life; then it is ended.
+    #[n(3)]
+    pub transfer_bytes_max: Option<u64>,
+}
+
+/// One rule about addresses.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct EgressRule {
+    /// Whether it allows; else it denies.
+    #[n(0)]
+    pub allow: bool,
+    /// A block of addresses in CIDR notation, IPv4 or IPv6.
+    #[n(1)]
+    pub block: String,
+    /// First and last port; without, all ports and protocols.
+    #[n(2)]
+    pub ports: Option<(u16, u16)>,
 }
 
 impl SandboxSpec {
@@ -66,6 +200,16 @@ impl SandboxSpec {
             log_bytes_max: LOG_BYTES_MAX_DEFAULT,
             stdin_pipe: false,
             tag: Vec::new(),
+            root: None,
+            user: None,
+            mounts: None,
+            disk_bytes_max: None,
+            secret_files: None,
+            secret_env: None,
+            devices: None,
+            egress: None,
+            keeps_layer: None,
+            unisolated: None,
         }
     }
 
@@ -126,6 +270,9 @@ pub enum Network {
     /// The network of the host.
     #[n(1)]
     Host,
+    /// An address of its own behind address translation, with rules about what it can reach.
+    #[n(2)]
+    Private,
 }
 
 /// A file that is written into the writable layer before the start.
@@ -179,6 +326,21 @@ pub struct Exit {
     /// The end of its output, at most [`crate::limits::LAST_OUTPUT_BYTES_MAX`].
     #[cbor(n(4), with = "minicbor::bytes")]
     pub last_output: Vec<u8>,
+    /// The limit for which the launcher killed it, besides memory.
+    #[n(5)]
+    pub limit: Option<LimitReached>,
+}
+
+/// A limit for which an instance was ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum LimitReached {
+    /// Its private writable layer held more than it may.
+    #[n(0)]
+    Disk,
+    /// It sent and received more than it may.
+    #[n(1)]
+    Transfer,
 }
 
 /// Whether `id` may name an instance: 1 to 64 bytes of lower-case letters, digits, hyphens.

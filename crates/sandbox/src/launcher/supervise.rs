@@ -222,7 +222,8 @@ impl Launcher {
         found.reported = true;
         let (code, signal) = found.status.unwrap_or((None, Some(libc::SIGKILL)));
         let oom = out_of_memory && code != Some(0);
-        let exit = Exit { code, signal, oom, at_ms: now_ms(), last_output: found.log.tail() };
+        let last_output = found.log.tail();
+        let exit = Exit { code, signal, oom, at_ms: now_ms(), last_output, limit: None };
         // If the disk is full the status lives only in the event.
         let _ = store::save_exit(&sandbox.dir, process, &exit);
         self.tell(&Event::Exited { instance, process, exit });
