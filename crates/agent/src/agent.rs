@@ -7,7 +7,7 @@ use crate::identity::{self, IdentityError, SavedIdentity};
 use crate::machine::{self, MachineError};
 use crate::streams::Streams;
 use crate::uplink::{self, GreetError, Uplink};
-use spawnery_model::{Capacity, Introduction, Name, NodeId, limits};
+use spawnery_model::{Allowances, Capacity, Introduction, Name, NodeId, limits};
 use spawnery_node::{Found, Node};
 use spawnery_runtime::{ConnectError, Launcher, OperationError, ProcessRuntime, Runtime};
 use spawnery_wire::link::Identity;
@@ -38,6 +38,8 @@ pub struct Config {
     pub launcher_exe: PathBuf,
     /// The version of Spawnery.
     pub version: String,
+    /// What instances may use of the node.
+    pub allowances: Allowances,
 }
 
 /// A running agent. Dropping it ends its tasks, as [`Agent::stop`] does.
@@ -153,6 +155,7 @@ impl Agent {
             capacity,
             version: config.version,
             incarnation: identity::next_incarnation(&config.data_dir, clock.now().0)?,
+            allowances: Some(Box::new(config.allowances)),
         };
         let mut node = Node::new(identity.node, introduction);
         let found = runtime.found().await?;

@@ -3,7 +3,7 @@
 use crate::clock::Clock;
 use spawnery_model::{Exit, InstanceId, Port, Report, StartOrder, Stop};
 use spawnery_node::{Action, Input as NodeInput, Node};
-use spawnery_runtime::{Event, Events, OperationError, Runtime, StartError, Started};
+use spawnery_runtime::{Event, Events, OperationError, Prepared, Runtime, StartError, Started};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
@@ -128,6 +128,7 @@ impl Driver {
             Action::Start { instance, order } => self.start(instance, order),
             Action::Probe { instance, ports } => self.probe(instance, &ports),
             Action::Stop { instance, stop } => self.stop(instance, stop),
+            Action::Abandon { instance } => self.abandon(instance),
             Action::Forget { instance } => self.forget(instance),
             Action::Send(report) => self.send(report),
         }
@@ -138,11 +139,14 @@ impl Driver {
         let (inputs, begun, clock) = (self.inputs.clone(), self.begun.clone(), self.clock);
         self.work.spawn(async move {
             let _permit = starts.acquire().await;
-            let start = runtime.start(instance, &order);
+            let start = runtime.start(instance, &order, Prepared::default());
             begun.send_replace(());
             tell(&inputs, started(instance, start.await, clock)).await;
         });
     }
+
+    /// Nothing is prepared for long yet.
+    fn abandon(&mut self, _instance: InstanceId) {}
 
     /// Waits for the start of an instance that an agent before this one began with.
     pub(crate) fn resume(&mut self, instance: InstanceId) {

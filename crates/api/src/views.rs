@@ -119,6 +119,8 @@ fn end_code(reason: &EndReason) -> &'static str {
         EndReason::Stopped { .. } => "stopped",
         EndReason::NodeLost => "node-lost",
         EndReason::LostByNode { .. } => "lost-by-node",
+        EndReason::DiskFull => "disk-full",
+        EndReason::TransferReached => "transfer-limit",
     }
 }
 
@@ -328,6 +330,7 @@ fn process(process: &Process) -> ProcessView {
         network: match process.network {
             Network::None => "none".to_owned(),
             Network::Host => "host".to_owned(),
+            Network::Private => "private".to_owned(),
         },
         files: process.files.iter().map(file).collect(),
         stdin: process.stdin == Some(true),

@@ -435,7 +435,10 @@ impl State {
             return true;
         }
         let (old, new) = (self.definition_of(instance), &entry.workload);
-        old.process == new.process && old.stop == new.stop && old.constraints == new.constraints
+        old.process == new.process
+            && old.stop == new.stop
+            && old.constraints == new.constraints
+            && old.surroundings == new.surroundings
     }
 
     pub(crate) fn is_service(&self, name: &Name) -> bool {

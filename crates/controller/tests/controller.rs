@@ -52,6 +52,7 @@ fn session_workload() -> Workload {
         stop: Stop { signal: 15, grace: DurationMs(1000) },
         constraints: Vec::new(),
         labels: BTreeMap::new(),
+        surroundings: None,
     }
 }
 
@@ -132,6 +133,7 @@ impl FakeAgent {
             capacity,
             version: "test".to_owned(),
             incarnation: 1,
+            allowances: None,
         };
         self.report(Some(introduction), observed).await;
         let orders = self.orders().await;

@@ -148,6 +148,7 @@ impl Draft {
             stop: self.stop.finish(),
             constraints: self.constraints,
             labels: self.labels,
+            surroundings: None,
         };
         Some((workload, self.sources))
     }

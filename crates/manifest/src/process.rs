@@ -102,7 +102,8 @@ pub(crate) const FIELDS: &[Field<Draft>] = &[
 ];
 
 /// What an instance can reach.
-pub(crate) const NETWORKS: &[(&str, Network)] = &[("none", Network::None), ("host", Network::Host)];
+pub(crate) const NETWORKS: &[(&str, Network)] =
+    &[("none", Network::None), ("private", Network::Private), ("host", Network::Host)];
 
 /// The shell that reads `run` when it is one line.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];

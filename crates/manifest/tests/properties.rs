@@ -304,6 +304,7 @@ fn workload() -> impl Strategy<Value = Workload> {
                 stop: Stop { signal, grace },
                 constraints,
                 labels,
+                surroundings: None,
             }
         },
     )

@@ -8,6 +8,7 @@ use crate::id::{InstanceId, Name, NodeId};
 use crate::instance::Exit;
 use crate::node::Capacity;
 use crate::quantity::DurationMs;
+use crate::surroundings::{Allowances, Surroundings};
 use crate::workload::{Process, Stop};
 use minicbor::{Decode, Encode};
 use std::collections::BTreeMap;
@@ -58,6 +59,9 @@ pub struct Introduction {
     /// process before.
     #[n(4)]
     pub incarnation: u64,
+    /// What its configuration lets instances use.
+    #[n(5)]
+    pub allowances: Option<Box<Allowances>>,
 }
 
 /// What an agent knows of one instance.
@@ -79,7 +83,11 @@ pub struct Observed {
 pub enum Observation {
     /// Being prepared.
     #[n(0)]
-    Starting,
+    Starting {
+        /// What is being done, if it takes long: `building environment, step 3 of 5`.
+        #[n(0)]
+        progress: Option<String>,
+    },
     /// Its process runs.
     #[n(1)]
     Running {
@@ -188,4 +196,7 @@ pub struct StartOrder {
     /// How to end it.
     #[n(3)]
     pub stop: Stop,
+    /// What it finds around its process, if anything but the defaults.
+    #[n(4)]
+    pub surroundings: Option<Box<Surroundings>>,
 }

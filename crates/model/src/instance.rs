@@ -23,7 +23,7 @@ pub struct Instance {
     /// Where it is in its life.
     #[n(4)]
     pub phase: Phase,
-    /// Why it waits, while it is pending.
+    /// Why it waits, while it is pending, or what its node does for long to prepare it.
     #[n(5)]
     pub waits_for: Option<String>,
     /// Where it was placed.
@@ -227,6 +227,23 @@ pub struct Exit {
     /// Whether its node lost it after it was started: `failure` says how.
     #[n(6)]
     pub lost: bool,
+    /// The limit for which its node ended it, besides memory.
+    #[n(7)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<LimitReached>,
+}
+
+/// A limit for which a node ends an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[cbor(index_only)]
+pub enum LimitReached {
+    /// Its private writable layer held more than it may.
+    #[n(0)]
+    Disk,
+    /// It sent and received more than it may.
+    #[n(1)]
+    Transfer,
 }
 
 /// How an instance ended.
@@ -291,6 +308,12 @@ pub enum EndReason {
         #[n(0)]
         message: String,
     },
+    /// It wrote more than its disk limit.
+    #[n(8)]
+    DiskFull,
+    /// It sent and received more than its transfer limit.
+    #[n(9)]
+    TransferReached,
 }
 
 impl EndReason {
@@ -305,6 +328,10 @@ impl EndReason {
             EndReason::Stopped { cause } => cause.words(),
             EndReason::NodeLost => "its node was lost".to_owned(),
             EndReason::LostByNode { message } => format!("its node lost it: {message}"),
+            EndReason::DiskFull => "disk full: it wrote more than its limit".to_owned(),
+            EndReason::TransferReached => {
+                "transfer limit: it sent and received more than its limit".to_owned()
+            }
         }
     }
 

@@ -2,6 +2,7 @@
 
 use crate::id::{Name, NodeId};
 use crate::quantity::{Bytes, CpuMillis, Timestamp};
+use crate::surroundings::Allowances;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,6 +43,10 @@ pub struct Node {
     /// The version of Spawnery that its agent runs.
     #[n(10)]
     pub version: String,
+    /// What its configuration lets instances use.
+    #[n(11)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allowances: Option<Box<Allowances>>,
 }
 
 /// Amounts of what instances share.

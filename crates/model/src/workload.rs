@@ -5,6 +5,7 @@
 
 use crate::id::Name;
 use crate::quantity::{Bytes, CpuMillis, DurationMs};
+use crate::surroundings::Surroundings;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -33,6 +34,10 @@ pub struct Workload {
     /// For people and their tools; Spawnery only shows and filters by them.
     #[n(6)]
     pub labels: BTreeMap<String, String>,
+    /// What its instances find around their process, if anything but the defaults.
+    #[n(7)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub surroundings: Option<Box<Surroundings>>,
 }
 
 /// The kind of a workload and its own settings.
@@ -210,6 +215,9 @@ pub enum Network {
     /// All that its node can: it shares the node's network.
     #[n(1)]
     Host,
+    /// What its egress rules allow, from an address of its own behind address translation.
+    #[n(2)]
+    Private,
 }
 
 /// A file that is put into an instance before it starts.

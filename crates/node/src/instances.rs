@@ -57,7 +57,7 @@ impl Held {
             Observation::Running { pid }
             | Observation::Ready { pid }
             | Observation::Stopping { pid } => Some(pid),
-            Observation::Starting | Observation::Ended { .. } => None,
+            Observation::Starting { .. } | Observation::Ended { .. } => None,
         }
     }
 }
@@ -68,7 +68,7 @@ impl Node {
             let observation = match (exit, pid) {
                 (Some(exit), _) => Observation::Ended { exit },
                 (None, Some(pid)) => self.observe_running(instance, &order, pid),
-                (None, None) => Observation::Starting,
+                (None, None) => Observation::Starting { progress: None },
             };
             self.hold(instance, Some(order), observation, 0);
         }
@@ -108,6 +108,21 @@ impl Node {
         Observation::Running { pid }
     }
 
+    pub(crate) fn progress(&mut self, instance: InstanceId, text: Option<String>) {
+        let starting = Observation::Starting { progress: text };
+        let Some(held) = self.instances.get_mut(&instance) else {
+            return;
+        };
+        if matches!(held.observation, Observation::Starting { .. }) && held.observation != starting
+        {
+            let stopped = held.wanted != Wanted::Run;
+            if stopped && matches!(starting, Observation::Starting { progress: Some(_) }) {
+                self.actions.push_back(Action::Abandon { instance });
+            }
+            self.observe(instance, starting);
+        }
+    }
+
     pub(crate) fn started(&mut self, instance: InstanceId, pid: u32) {
         let Some(held) = self.instances.get(&instance) else {
             return;
@@ -115,7 +130,7 @@ impl Node {
         let Some(order) = held.order.clone() else {
             return;
         };
-        if held.observation != Observation::Starting {
+        if !matches!(held.observation, Observation::Starting { .. }) {
             return;
         }
         let wanted = held.wanted;
@@ -194,7 +209,8 @@ impl Node {
     ) {
         match want {
             Want::Run(order) => {
-                self.hold(instance, Some(order.clone()), Observation::Starting, revision);
+                let starting = Observation::Starting { progress: None };
+                self.hold(instance, Some(order.clone()), starting, revision);
                 self.actions.push_back(Action::Start { instance, order });
             }
             Want::Stop => {
@@ -226,7 +242,14 @@ impl Node {
             }
             return;
         }
-        // One that is still starting is stopped when it has started.
+        // What is prepared for long need not be waited for; one that is about to start is stopped
+        // when it has started.
+        if was == Wanted::Run
+            && matches!(held.observation, Observation::Starting { progress: Some(_) })
+        {
+            self.actions.push_back(Action::Abandon { instance });
+            return;
+        }
         let (Some(pid), Some(order)) = (held.pid(), &held.order) else {
             return;
         };

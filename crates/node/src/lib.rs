@@ -29,6 +29,13 @@ pub enum Input {
     Orders(Box<Orders>),
     /// What the launcher has, when the agent starts. Comes once, before anything else.
     Found(Vec<Found>),
+    /// Preparing an instance takes long; or no more, without a text.
+    Progress {
+        /// Which one.
+        instance: InstanceId,
+        /// What is being done: `building environment, step 3 of 5`.
+        text: Option<String>,
+    },
     /// An instance's process runs.
     Started {
         /// Which one.
@@ -73,6 +80,11 @@ pub enum Action {
         instance: InstanceId,
         /// By which signal, and when to kill it.
         stop: Stop,
+    },
+    /// Give up preparing an instance, and say that it ended; if it has started meanwhile, nothing.
+    Abandon {
+        /// Which one.
+        instance: InstanceId,
     },
     /// Remove what is left of an instance that has ended.
     Forget {
@@ -145,6 +157,7 @@ impl Node {
             }
             Input::Orders(orders) => self.handle_orders(*orders, now),
             Input::Found(found) => self.found(found),
+            Input::Progress { instance, text } => self.progress(instance, text),
             Input::Started { instance, pid } => self.started(instance, pid),
             Input::Ready { instance } => self.ready(instance),
             Input::Ended { instance, exit } => self.ended(instance, exit),

@@ -84,6 +84,7 @@ fn node(incarnation: u64) -> Node {
         capacity: Capacity::default(),
         version: "1".to_owned(),
         incarnation,
+        allowances: None,
     };
     Node::new(NodeId(Id::from_bits(1)), introduction)
 }
@@ -126,6 +127,7 @@ fn start_order(ports: &[u16]) -> Box<StartOrder> {
             stdin: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(100) },
+        surroundings: None,
     })
 }
 
@@ -165,6 +167,7 @@ fn words(action: &Action) -> String {
         Action::Start { instance, .. } => format!("start {}", number(instance)),
         Action::Probe { instance, .. } => format!("probe {}", number(instance)),
         Action::Stop { instance, .. } => format!("stop {}", number(instance)),
+        Action::Abandon { instance } => format!("abandon {}", number(instance)),
         Action::Forget { instance } => format!("forget {}", number(instance)),
         Action::Send(report) => report_words(report),
     }
@@ -174,7 +177,7 @@ fn words(action: &Action) -> String {
 fn report_words(report: &Report) -> String {
     let seen = report.observed.iter().map(|seen| {
         let state = match &seen.observation {
-            Observation::Starting => "starting",
+            Observation::Starting { .. } => "starting",
             Observation::Running { .. } => "running",
             Observation::Ready { .. } => "ready",
             Observation::Stopping { .. } => "stopping",

@@ -5,10 +5,12 @@
 //! machine stays in the module of its implementation.
 
 mod log;
+mod prepared;
 mod process;
 mod runtime;
 
 pub use log::{Log, LogFiles, LogProgress};
+pub use prepared::{MountSpec, Prepared, RootSpec, SecretFile, UserSpec};
 pub use process::{ConnectError, Launcher, ProcessRuntime};
 pub use runtime::{
     DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,

@@ -1,6 +1,7 @@
 //! What every runtime can do.
 
 use crate::log::Log;
+use crate::prepared::Prepared;
 use spawnery_model::{Exit, InstanceId, StartOrder, Stop};
 use spawnery_node::Found;
 use std::collections::BTreeMap;
@@ -22,11 +23,13 @@ pub type Events = mpsc::UnboundedReceiver<Event>;
 /// open whether the operation was carried out. Instances outlive the value that implements this.
 pub trait Runtime: Send + Sync {
     /// Starts an instance, whose id was never used. Its end comes as [`Event::Ended`], unless the
-    /// start itself failed. Its log can be asked for from this call on.
+    /// start itself failed. Its log can be asked for from this call on. `prepared` is what was made
+    /// ready for it on the node.
     fn start<'a>(
         &'a self,
         instance: InstanceId,
         order: &'a StartOrder,
+        prepared: Prepared,
     ) -> Pending<'a, Result<Started, StartError>>;
 
     /// Waits for the start of an instance that was found being started.

@@ -3,7 +3,9 @@
 mod conformance;
 
 use conformance::{instance, next_end, order, read_to_end, soon, wait_for_output};
-use spawnery_runtime::{Event, Events, Launcher, OperationError, ProcessRuntime, Runtime};
+use spawnery_runtime::{
+    Event, Events, Launcher, OperationError, Prepared, ProcessRuntime, Runtime,
+};
 use spawnery_sandbox::client::Client;
 use spawnery_sandbox::launcher::SOCKET_NAME;
 use spawnery_sandbox::limits::PROTOCOL_VERSION;
@@ -93,7 +95,8 @@ async fn a_new_agent_finds_the_instance_and_its_log() {
     let order = order(&["sh", "-c", "echo one; read line; echo $line; sleep 1000"]);
     let mut with_stdin = order.clone();
     with_stdin.process.stdin = Some(true);
-    let started = runtime.start(instance(1), &with_stdin).await.expect("started");
+    let started =
+        runtime.start(instance(1), &with_stdin, Prepared::default()).await.expect("started");
     wait_for_output(runtime.log(instance(1), 0).expect("a log"), "one\n").await;
     drop((runtime, events));
 
@@ -112,7 +115,10 @@ async fn a_new_agent_finds_the_instance_and_its_log() {
 async fn what_ran_under_a_launcher_that_died_is_lost_and_new_instances_start() {
     let data = Data::new();
     let (runtime, mut events) = data.connect().await;
-    runtime.start(instance(1), &order(&["sleep", "1000"])).await.expect("started");
+    runtime
+        .start(instance(1), &order(&["sleep", "1000"]), Prepared::default())
+        .await
+        .expect("started");
     let log = runtime.log(instance(1), 0).expect("a log");
     data.kill_launcher();
     let event = soon("the loss", events.recv()).await.expect("the runtime lives");
@@ -121,7 +127,7 @@ async fn what_ran_under_a_launcher_that_died_is_lost_and_new_instances_start() {
     assert_eq!((ended, exit.lost), (instance(1), true));
     assert!(read_to_end(log).await.1.lost);
     assert_eq!(runtime.signal(instance(1), 0, 15).await, Err(OperationError::NotRunning));
-    runtime.start(instance(2), &order(&["true"])).await.expect("started");
+    runtime.start(instance(2), &order(&["true"]), Prepared::default()).await.expect("started");
     assert_eq!(next_end(&mut events).await.1.code, Some(0));
 }
 
@@ -130,9 +136,10 @@ async fn a_start_during_the_death_of_the_launcher_ends_one_way_or_the_other() {
     let data = Data::new();
     let (runtime, mut events) = data.connect().await;
     let order = order(&["sleep", "1000"]);
-    let (started, ()) = tokio::join!(runtime.start(instance(1), &order), async {
-        data.kill_launcher();
-    });
+    let (started, ()) =
+        tokio::join!(runtime.start(instance(1), &order, Prepared::default()), async {
+            data.kill_launcher();
+        });
     if started.is_ok() {
         let found = runtime.found().await.expect("a list");
         if found.iter().any(|found| found.exit.is_some()) {
@@ -145,7 +152,10 @@ async fn a_start_during_the_death_of_the_launcher_ends_one_way_or_the_other() {
 async fn the_launcher_is_shut_down_only_when_nothing_runs() {
     let data = Data::new();
     let (runtime, mut events) = data.connect().await;
-    runtime.start(instance(1), &order(&["sleep", "1000"])).await.expect("started");
+    runtime
+        .start(instance(1), &order(&["sleep", "1000"]), Prepared::default())
+        .await
+        .expect("started");
     assert!(runtime.shut_down().await.is_err());
     runtime.stop(instance(1), order(&[]).stop).await.expect("stopping");
     next_end(&mut events).await;
@@ -168,7 +178,7 @@ async fn a_start_whose_agent_died_is_followed_by_the_next_agent() {
     tokio::select! {
         biased;
         () = listed => {}
-        started = runtime.start(instance(1), &order) => drop(started),
+        started = runtime.start(instance(1), &order, Prepared::default()) => drop(started),
     }
     drop((runtime, events));
 

@@ -71,7 +71,7 @@ fn measure(
         let instance = format!("{caller}-{run}-{}", std::process::id());
         let begin = Instant::now();
         let spec = SandboxSpec::new(["echo", "hi"]);
-        match client.request(Request::Start { instance: instance.clone(), spec })? {
+        match client.request(Request::Start { instance: instance.clone(), spec: Box::new(spec) })? {
             Reply::Started { .. } => {}
             other => return Err(format!("{other:?}").into()),
         }

@@ -156,7 +156,7 @@ impl Trial {
     }
 
     fn run_named(&mut self, instance: &str, spec: SandboxSpec) -> Result<(Exit, String), String> {
-        let start = Request::Start { instance: instance.to_owned(), spec };
+        let start = Request::Start { instance: instance.to_owned(), spec: Box::new(spec) };
         match self.client.request(start).map_err(|error| error.to_string())? {
             Reply::Started { .. } => {}
             Reply::StartFailed { step, reason } => return Err(format!("{step}: {reason}")),

@@ -67,7 +67,7 @@ pub enum Request {
         instance: String,
         /// What to run.
         #[n(1)]
-        spec: SandboxSpec,
+        spec: Box<SandboxSpec>,
     },
     /// Runs a further process in a living sandbox.
     #[n(1)]
@@ -484,7 +484,10 @@ mod tests {
     fn a_frame_comes_back_as_it_went() {
         let message = Message::Request {
             id: 7,
-            request: Request::Start { instance: "a".into(), spec: SandboxSpec::new(["x", "y"]) },
+            request: Request::Start {
+                instance: "a".into(),
+                spec: Box::new(SandboxSpec::new(["x", "y"])),
+            },
         };
         let mut bytes = Vec::new();
         encode_frame(&message, &mut bytes);

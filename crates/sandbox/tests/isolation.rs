@@ -208,7 +208,7 @@ fn a_file_path_that_could_escape_is_refused() {
     let mut bench = Bench::new();
     let mut spec = SandboxSpec::new(["true"]);
     spec.files = vec![FileSpec { path: "/a/../../b".into(), mode: 0o644, bytes: Vec::new() }];
-    let reply = bench.ask(Request::Start { instance: "it".into(), spec });
+    let reply = bench.ask(Request::Start { instance: "it".into(), spec: Box::new(spec) });
     assert!(matches!(reply, Reply::Refused { .. }), "{reply:?}");
 }
 

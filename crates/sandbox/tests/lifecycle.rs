@@ -44,7 +44,7 @@ fn a_program_that_is_not_there_is_named() {
         for (number, (program, expected)) in table.into_iter().enumerate() {
             let instance = format!("it-{number}");
             let spec = SandboxSpec::new([program]);
-            match bench.ask(Request::Start { instance: instance.clone(), spec }) {
+            match bench.ask(Request::Start { instance: instance.clone(), spec: Box::new(spec) }) {
                 Reply::StartFailed { reason, .. } => assert_eq!(reason, expected, "{whose:?}"),
                 other => panic!("{other:?}"),
             }
@@ -60,7 +60,7 @@ fn a_missing_working_directory_is_named() {
     let mut bench = Bench::new();
     let mut spec = SandboxSpec::new(["true"]);
     spec.working_directory = Some("/nowhere".into());
-    match bench.ask(Request::Start { instance: "it".into(), spec }) {
+    match bench.ask(Request::Start { instance: "it".into(), spec: Box::new(spec) }) {
         Reply::StartFailed { step, .. } => assert_eq!(step, "change to the folder /nowhere"),
         other => panic!("{other:?}"),
     }
@@ -70,7 +70,8 @@ fn a_missing_working_directory_is_named() {
 fn an_instance_never_starts_twice() {
     let mut bench = Bench::new();
     bench.sh("it", "true");
-    let again = Request::Start { instance: "it".into(), spec: SandboxSpec::new(["true"]) };
+    let again =
+        Request::Start { instance: "it".into(), spec: Box::new(SandboxSpec::new(["true"])) };
     assert_eq!(bench.ask(again.clone()), Reply::AlreadyExists);
     bench.crash_and_restart();
     assert_eq!(bench.ask(again), Reply::AlreadyExists);
@@ -81,7 +82,7 @@ fn a_bad_id_is_refused() {
     let mut bench = Bench::new();
     for id in ["", "..", "a/b", "A", &"a".repeat(65)] {
         let spec = SandboxSpec::new(["true"]);
-        let reply = bench.ask(Request::Start { instance: id.into(), spec });
+        let reply = bench.ask(Request::Start { instance: id.into(), spec: Box::new(spec) });
         assert!(matches!(reply, Reply::Refused { .. }), "{id}: {reply:?}");
     }
 }

@@ -87,7 +87,7 @@ pub(crate) fn change(change: &Change) -> &'static str {
 }
 
 /// The reasons for which instances end.
-pub const ENDS: [&str; 14] = [
+pub const ENDS: [&str; 16] = [
     "end: finished",
     "end: failed",
     "end: signalled",
@@ -102,6 +102,8 @@ pub const ENDS: [&str; 14] = [
     "end: stopped with its node",
     "end: stopped, duration reached",
     "end: stopped, timed out",
+    "end: disk full",
+    "end: transfer limit",
 ];
 
 pub(crate) fn end(reason: &EndReason) -> &'static str {
@@ -122,6 +124,8 @@ pub(crate) fn end(reason: &EndReason) -> &'static str {
             StopCause::DurationReached => 12,
             StopCause::TimedOut => 13,
         },
+        EndReason::DiskFull => 14,
+        EndReason::TransferReached => 15,
     }]
 }
 

@@ -231,6 +231,7 @@ fn workload(name: Name, kind: Kind, process: Process, random: &mut Random) -> Wo
         stop: Stop { signal: 15, grace: DurationMs(random.between(100, 5000)) },
         constraints: constraints(random),
         labels: BTreeMap::new(),
+        surroundings: None,
     }
 }
 

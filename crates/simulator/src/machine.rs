@@ -70,6 +70,7 @@ impl Machine {
             capacity: self.capacity,
             version: "0.0.0".to_owned(),
             incarnation,
+            allowances: None,
         }
     }
 }

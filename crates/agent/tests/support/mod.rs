@@ -59,6 +59,7 @@ pub fn start_order(run: &[&str]) -> StartOrder {
             stdin: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(10_000) },
+        surroundings: None,
     }
 }
 
@@ -88,6 +89,7 @@ impl Data {
             capacity: Some(Capacity { memory: Bytes::mib(4096), cpu: CpuMillis(2000) }),
             launcher_exe: PathBuf::from(env!("CARGO_BIN_EXE_agent-test-launcher")),
             version: "0.0.0".to_owned(),
+            allowances: spawnery_model::Allowances::default(),
         }
     }
 

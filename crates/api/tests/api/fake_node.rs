@@ -149,6 +149,7 @@ fn introduction(name: Name) -> Introduction {
         capacity: Capacity { memory: Bytes(64 << 30), cpu: CpuMillis(64_000) },
         version: "0.0.0".to_owned(),
         incarnation: 1,
+        allowances: None,
     }
 }
 

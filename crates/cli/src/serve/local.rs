@@ -57,6 +57,7 @@ pub(crate) fn agent_config(
         capacity: None,
         launcher_exe,
         version: VERSION.to_owned(),
+        allowances: spawnery_model::Allowances::default(),
     })
 }
 

@@ -3,8 +3,8 @@
 use super::{About, Applier};
 use crate::state::{Slot, Timer};
 use spawnery_model::{
-    End, EndReason, Exit, Instance, InstanceId, Kind, Name, NodeId, Observation, Observed, Origin,
-    Phase, StopCause, Want, Workload, limits,
+    End, EndReason, Exit, Instance, InstanceId, Kind, LimitReached, Name, NodeId, Observation,
+    Observed, Origin, Phase, StopCause, Want, Workload, limits,
 };
 
 impl Applier<'_> {
@@ -137,7 +137,10 @@ impl Applier<'_> {
         }
         instance.revision_observed = observed.revision;
         let (phase, pid) = match &observed.observation {
-            Observation::Starting => (Phase::Starting, None),
+            Observation::Starting { progress } => {
+                instance.waits_for = progress.clone();
+                (Phase::Starting, None)
+            }
             Observation::Running { pid } => (Phase::Running, Some(*pid)),
             Observation::Ready { pid } => (Phase::Ready, Some(*pid)),
             Observation::Stopping { pid } => (Phase::Stopping, Some(*pid)),
@@ -152,6 +155,9 @@ impl Applier<'_> {
             return;
         }
         instance.phase = phase;
+        if phase > Phase::Starting {
+            instance.waits_for = None;
+        }
         match phase {
             Phase::Running => self.running(id),
             Phase::Ready => self.ready(id),
@@ -208,6 +214,8 @@ impl Applier<'_> {
             }
             (None, Some(message)) => EndReason::StartFailed { message: message.clone() },
             (None, None) if exit.out_of_memory => EndReason::OutOfMemory,
+            (None, None) if exit.limit == Some(LimitReached::Disk) => EndReason::DiskFull,
+            (None, None) if exit.limit.is_some() => EndReason::TransferReached,
             (None, None) => match (exit.code, exit.signal) {
                 (Some(0), _) => EndReason::Finished,
                 (Some(code), _) => EndReason::Failed { code },

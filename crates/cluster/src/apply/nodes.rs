@@ -31,6 +31,7 @@ impl Applier<'_> {
             joined_at: self.at,
             changed_at: self.at,
             version: String::new(),
+            allowances: None,
         };
         let entry = NodeEntry {
             node,
@@ -60,6 +61,7 @@ impl Applier<'_> {
         entry.node.labels = introduction.labels.clone();
         entry.node.capacity = introduction.capacity;
         entry.node.version = introduction.version.clone();
+        entry.node.allowances = introduction.allowances.clone();
         entry.node.epoch = epoch;
         entry.node.status = NodeStatus::Up;
         entry.incarnation = introduction.incarnation;
@@ -134,6 +136,7 @@ impl Applier<'_> {
             epoch: instance.epoch,
             process: workload.process.clone(),
             stop: workload.stop,
+            surroundings: workload.surroundings.clone(),
         }))
     }
 

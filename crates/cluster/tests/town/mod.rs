@@ -412,6 +412,7 @@ impl Agent {
             capacity: self.capacity,
             version: "1".to_owned(),
             incarnation: self.incarnation,
+            allowances: None,
         });
         let news = std::mem::take(&mut self.news);
         let told = |instance: &InstanceId| introduction.is_some() || news.contains(instance);
@@ -473,6 +474,7 @@ fn workload(name: &str, kind: Kind) -> Workload {
         stop: Stop { signal: 15, grace: DurationMs(1000) },
         constraints: Vec::new(),
         labels: BTreeMap::new(),
+        surroundings: None,
     }
 }
 

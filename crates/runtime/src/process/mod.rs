@@ -7,6 +7,7 @@ mod spec;
 mod supervisor;
 
 use crate::log::Log;
+use crate::prepared::Prepared;
 use crate::runtime::{
     DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
     StdinTaken, Usage,
@@ -173,10 +174,11 @@ impl ProcessRuntime {
         &self,
         instance: InstanceId,
         order: &StartOrder,
+        prepared: &Prepared,
     ) -> Result<Started, StartError> {
         loop {
-            let spec = spec::sandbox(instance, order);
-            let request = Request::Start { instance: instance.to_string(), spec };
+            let spec = spec::sandbox(instance, order, prepared);
+            let request = Request::Start { instance: instance.to_string(), spec: Box::new(spec) };
             let message = match self.call(request).await {
                 Ok((Reply::Started { pid, .. }, _)) => {
                     self.index().started(instance);
@@ -323,6 +325,7 @@ impl Runtime for ProcessRuntime {
         &'a self,
         instance: InstanceId,
         order: &'a StartOrder,
+        prepared: Prepared,
     ) -> Pending<'a, Result<Started, StartError>> {
         // At once, so that its log can be asked for.
         let is_new = self.index().begin(instance, order);
@@ -331,7 +334,7 @@ impl Runtime for ProcessRuntime {
                 let message = "an instance with this id was started before".to_owned();
                 return Err(StartError { message });
             }
-            self.start_instance(instance, order).await
+            self.start_instance(instance, order, &prepared).await
         })
     }
 

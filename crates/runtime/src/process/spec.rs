@@ -1,18 +1,23 @@
 //! From the model to what the launcher takes, and back.
 
+use crate::prepared::Prepared;
 use spawnery_model::{
-    Exit, InstanceId, Network, Process, StartOrder, Timestamp, quantity::DurationMs,
+    Exit, InstanceId, LimitReached, Network, Process, StartOrder, Timestamp, quantity::DurationMs,
 };
 use spawnery_node::Found;
 use spawnery_sandbox::protocol::{InstanceInfo, InstanceState};
-use spawnery_sandbox::spec::{self, FileSpec, SandboxSpec};
+use spawnery_sandbox::spec::{self, EgressRule, EgressSpec, FileSpec, SandboxSpec};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is said of an instance whose launcher ended before it.
 const LAUNCHER_DIED: &str = "its launcher died";
 
 /// The sandbox for an instance.
-pub(super) fn sandbox(instance: InstanceId, order: &StartOrder) -> SandboxSpec {
+pub(super) fn sandbox(
+    instance: InstanceId,
+    order: &StartOrder,
+    prepared: &Prepared,
+) -> SandboxSpec {
     let process = &order.process;
     let mut spec = SandboxSpec::new(process.run.iter().cloned());
     spec.env = environment(instance, order);
@@ -24,11 +29,47 @@ pub(super) fn sandbox(instance: InstanceId, order: &StartOrder) -> SandboxSpec {
     spec.network = match process.network {
         Network::None => spec::Network::None,
         Network::Host => spec::Network::Host,
+        Network::Private => spec::Network::Private,
     };
     spec.files = process.files.iter().map(file).collect();
     spec.stdin_pipe = process.stdin == Some(true);
     spec.tag = tag(order);
+    spec.disk_bytes_max = process.disk_max.map(|disk| disk.0);
+    surround(&mut spec, order, prepared);
     spec
+}
+
+/// What the instance finds around its process.
+fn surround(spec: &mut SandboxSpec, order: &StartOrder, prepared: &Prepared) {
+    let given = |list: bool| list.then_some(());
+    spec.root.clone_from(&prepared.root);
+    spec.user.clone_from(&prepared.user);
+    spec.mounts = given(!prepared.mounts.is_empty()).map(|()| prepared.mounts.clone());
+    let (files, env) = (&prepared.secret_files, &prepared.secret_env);
+    spec.secret_files = given(!files.is_empty()).map(|()| files.clone());
+    spec.secret_env = given(!env.is_empty()).map(|()| env.clone());
+    let Some(surroundings) = &order.surroundings else {
+        return;
+    };
+    let devices = &surroundings.devices;
+    spec.devices = given(!devices.is_empty()).map(|()| devices.clone());
+    if order.process.network == Network::Private {
+        spec.egress = Some(egress(&surroundings.egress));
+    }
+}
+
+fn egress(egress: &spawnery_model::Egress) -> EgressSpec {
+    let rule = |rule: &spawnery_model::EgressRule| EgressRule {
+        allow: rule.allow,
+        block: rule.block.clone(),
+        ports: rule.ports,
+    };
+    EgressSpec {
+        rules: egress.rules.iter().map(rule).collect(),
+        names: egress.names.clone(),
+        deny_by_default: egress.deny_by_default,
+        transfer_bytes_max: egress.transfer_max.map(|bytes| bytes.0),
+    }
 }
 
 fn file(file: &spawnery_model::File) -> FileSpec {
@@ -98,6 +139,10 @@ pub(super) fn exit(exit: &spec::Exit) -> Exit {
         at: Timestamp(exit.at_ms),
         last_output: String::from_utf8_lossy(&exit.last_output).into_owned(),
         lost: false,
+        limit: exit.limit.map(|limit| match limit {
+            spec::LimitReached::Disk => LimitReached::Disk,
+            spec::LimitReached::Transfer => LimitReached::Transfer,
+        }),
     }
 }
 
@@ -150,6 +195,7 @@ mod tests {
                 stdin: None,
             },
             stop: Stop { signal: 15, grace: DurationMs(1000) },
+            surroundings: None,
         }
     }
 
@@ -179,7 +225,7 @@ mod tests {
     #[test]
     fn a_new_agent_finds_the_order_again_but_for_its_files() {
         let order = order_with(&[("A", "b")], Some(80));
-        let spec = sandbox(instance(), &order);
+        let spec = sandbox(instance(), &order, &Prepared::default());
         assert_eq!(spec.files.len(), 1);
         assert_eq!(spec.check(), Ok(()));
         let info = InstanceInfo {

@@ -3,7 +3,9 @@
 use spawnery_model::{
     Bytes, CpuMillis, DurationMs, Exit, Id, InstanceId, Name, Network, Process, StartOrder, Stop,
 };
-use spawnery_runtime::{DialError, Event, Events, ExecOrder, Log, OperationError, Runtime};
+use spawnery_runtime::{
+    DialError, Event, Events, ExecOrder, Log, OperationError, Prepared, Runtime,
+};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
@@ -47,6 +49,7 @@ pub fn order(run: &[&str]) -> StartOrder {
             stdin: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(10_000) },
+        surroundings: None,
     }
 }
 
@@ -106,7 +109,7 @@ pub async fn an_instance_ends_with_its_code_and_all_its_output(
 ) {
     let id = instance(1);
     let script = "echo $COLOUR $SPAWNERY_WORKLOAD; echo bad >&2; exit 7";
-    runtime.start(id, &order(&["sh", "-c", script])).await.expect("started");
+    runtime.start(id, &order(&["sh", "-c", script]), Prepared::default()).await.expect("started");
     let (ended, exit) = next_end(events).await;
     assert_eq!((ended, exit.code, exit.signal, exit.lost), (id, Some(7), None, false));
     assert!(exit.last_output.contains("red web") && exit.last_output.contains("bad"));
@@ -125,10 +128,11 @@ pub async fn a_program_that_does_not_exist_is_a_failed_start(
     runtime: &dyn Runtime,
     _events: &mut Events,
 ) {
-    let started = runtime.start(instance(2), &order(&["no-such-program"])).await;
+    let started =
+        runtime.start(instance(2), &order(&["no-such-program"]), Prepared::default()).await;
     let error = started.expect_err("it cannot start");
     assert!(error.message.contains("no-such-program"), "{error}");
-    let again = runtime.start(instance(2), &order(&["true"])).await;
+    let again = runtime.start(instance(2), &order(&["true"]), Prepared::default()).await;
     assert!(again.is_err(), "an id is never used twice");
 }
 
@@ -137,7 +141,7 @@ pub async fn a_further_process_shares_the_surroundings_of_its_instance(
     events: &mut Events,
 ) {
     let id = instance(3);
-    runtime.start(id, &order(&["sleep", "1000"])).await.expect("started");
+    runtime.start(id, &order(&["sleep", "1000"]), Prepared::default()).await.expect("started");
     let mut wanted = exec(&["sh", "-c", "echo $COLOUR $SHAPE; exit 3"]);
     wanted.env.insert("SHAPE".to_owned(), "round".to_owned());
     let first = runtime.exec(id, wanted).await.expect("it runs");
@@ -171,7 +175,7 @@ pub async fn what_is_written_to_a_standard_input_arrives(
     let id = instance(4);
     let mut order = order(&["cat"]);
     order.process.stdin = Some(true);
-    runtime.start(id, &order).await.expect("started");
+    runtime.start(id, &order, Prepared::default()).await.expect("started");
     let taken = runtime.write_stdin(id, 0, b"hello\n".to_vec(), false).await.expect("it runs");
     assert_eq!(taken.bytes, 6);
     wait_for_output(runtime.log(id, 0).expect("a log"), "hello\n").await;
@@ -182,7 +186,7 @@ pub async fn what_is_written_to_a_standard_input_arrives(
 
 pub async fn a_port_is_reached_once_something_listens(runtime: &dyn Runtime, events: &mut Events) {
     let id = instance(5);
-    runtime.start(id, &order(&["perl", "-e", ECHO])).await.expect("started");
+    runtime.start(id, &order(&["perl", "-e", ECHO]), Prepared::default()).await.expect("started");
     let listening = async {
         while runtime.listening(id, vec![8080, 1]).await.expect("it runs") != [true, false] {
             tokio::task::yield_now().await;

@@ -24,7 +24,7 @@ impl Launcher {
     /// Carries a request out; `None` if the answer comes later.
     pub(super) fn handle_request(&mut self, asker: Asker, request: Request) -> Option<Reply> {
         match request {
-            Request::Start { instance, spec } => self.start(asker, instance, spec),
+            Request::Start { instance, spec } => self.start(asker, instance, *spec),
             Request::Exec { instance, exec, spec } => self.exec(asker, &instance, exec, spec),
             Request::Signal { instance, process, signal } => {
                 Some(self.signal(&instance, process, signal))

@@ -76,7 +76,7 @@ impl Bench {
     }
 
     pub fn start_spec(&mut self, instance: &str, spec: SandboxSpec) -> (u32, u32) {
-        match self.ask(Request::Start { instance: instance.into(), spec }) {
+        match self.ask(Request::Start { instance: instance.into(), spec: Box::new(spec) }) {
             Reply::Started { init_pid, pid } => (init_pid, pid),
             other => panic!("{instance} did not start: {other:?}"),
         }
