@@ -1,7 +1,7 @@
 //! The task that drives the node's state machine.
 
 use crate::clock::Clock;
-use spawnery_model::{Exit, InstanceId, Port, Report, StartOrder, Stop};
+use spawnery_model::{Exit, InstanceId, Port, Report, StartOrder, Stop, WarmPool};
 use spawnery_node::{Action, Input as NodeInput, Node};
 use spawnery_runtime::{Event, Events, OperationError, Prepared, Runtime, StartError, Started};
 use std::sync::Arc;
@@ -127,6 +127,7 @@ impl Driver {
         match action {
             Action::Start { instance, order } => self.start(instance, order),
             Action::Probe { instance, ports } => self.probe(instance, &ports),
+            Action::Warm { pools } => self.warm(pools),
             Action::Stop { instance, stop } => self.stop(instance, stop),
             Action::Abandon { instance } => self.abandon(instance),
             Action::Forget { instance } => self.forget(instance),
@@ -144,6 +145,8 @@ impl Driver {
             tell(&inputs, started(instance, start.await, clock)).await;
         });
     }
+
+    fn warm(&mut self, _pools: Vec<WarmPool>) {}
 
     /// Nothing is prepared for long yet.
     fn abandon(&mut self, _instance: InstanceId) {}

@@ -39,6 +39,10 @@ codes! {
     ROUTE "route-unknown" NOT_FOUND "there is nothing at this path";
     WORKLOAD_UNKNOWN "workload-unknown" NOT_FOUND "no such workload";
     INSTANCE_UNKNOWN "instance-unknown" NOT_FOUND "no such instance";
+    SECRET_UNKNOWN "secret-unknown" NOT_FOUND "no such secret";
+    SECRET_IN_USE "secret-in-use" CONFLICT "the secret is in use";
+    VOLUME_UNKNOWN "volume-unknown" NOT_FOUND "no such volume";
+    VOLUME_IN_USE "volume-in-use" CONFLICT "the volume is in use";
     RUN_UNKNOWN "run-unknown" NOT_FOUND "no such run";
     NODE_UNKNOWN "node-unknown" NOT_FOUND "no such node";
     PROCESS_UNKNOWN "process-unknown" NOT_FOUND "no such process";

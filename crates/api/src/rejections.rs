@@ -31,6 +31,16 @@ impl From<Rejection> for Failure {
             Rejection::JoinTokenInvalid => {
                 (code::JOIN_TOKEN_INVALID, "make a new one: POST /v1/join-tokens")
             }
+            Rejection::SecretUnknown { .. } => {
+                (code::SECRET_UNKNOWN, "set it: PUT /v1/secrets/NAME")
+            }
+            Rejection::SecretInUse { .. } => {
+                (code::SECRET_IN_USE, "change or remove the workloads that use it")
+            }
+            Rejection::VolumeUnknown { .. } => {
+                (code::VOLUME_UNKNOWN, "list what there is: GET /v1/volumes")
+            }
+            Rejection::VolumeInUse { .. } => (code::VOLUME_IN_USE, "end the instances that use it"),
             Rejection::IdempotencyConflict => (
                 code::IDEMPOTENCY_CONFLICT,
                 "choose a new Idempotency-Key for each request, and keep it for its repetitions",

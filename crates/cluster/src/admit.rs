@@ -1,5 +1,9 @@
 //! Checks a command against the state and says which record it would become.
 
+mod keeping;
+
+pub(crate) use keeping::secrets_of;
+
 use crate::command::{Command, IdempotencyKey, Ids, Rejection, Reply, SessionSource};
 use crate::diff::{Verdict, diff};
 use crate::record::{Answered, AppliedWorkload, Change, Record, SecretHash};
@@ -89,6 +93,9 @@ fn admit_change(state: &State, command: Command, at: Timestamp, ids: &mut dyn Id
             Ok((up.then_some(Change::NodeStopping { node }), Reply::Done))
         }
         Command::RemoveNode { node, by } => remove_node(state, node, by),
+        Command::SetSecret { name, sealed, by } => keeping::set_secret(state, name, sealed, by),
+        Command::RemoveSecret { name, by } => keeping::remove_secret(state, name, by),
+        Command::RemoveVolume { name, by } => keeping::remove_volume(state, name, by),
     }
 }
 
@@ -97,6 +104,7 @@ fn apply_workloads(state: &State, workloads: Vec<Workload>, by: String, at: Time
     if let Some(twice) = workloads.iter().find(|workload| !names.insert(workload.name.clone())) {
         return Err(Rejection::NameTwice { name: twice.name.clone() });
     }
+    keeping::secrets_exist(state, &workloads)?;
     let differences = diff(state, &workloads);
     let added = differences.iter().filter(|d| d.verdict == Verdict::Added).count();
     if state.workloads.len() + added > limits::WORKLOADS_MAX {
@@ -158,6 +166,7 @@ fn create_session(
         }
         SessionSource::Inline(workload) => {
             expect_kind(&workload, "session")?;
+            keeping::secrets_exist(state, [&*workload])?;
             (workload.name.clone(), state.definition_last + 1, Some(workload))
         }
     };

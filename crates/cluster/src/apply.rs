@@ -7,6 +7,7 @@
 
 mod instances;
 mod jobs;
+mod keeping;
 mod nodes;
 mod services;
 mod sessions;
@@ -48,6 +49,8 @@ pub enum Effect {
     Reconcile(Name),
     /// The same for all services that run on every node.
     ReconcileEveryNode,
+    /// Which sandboxes are to be kept ready has changed.
+    PoolsChanged,
     /// Tell whoever follows along.
     Event(Box<Event>),
 }
@@ -136,6 +139,9 @@ impl Applier<'_> {
             Change::RunCreated { run, job, definition, occurrence, by, next } => {
                 self.run_created(*run, job, *definition, *occurrence, by.as_deref(), *next);
             }
+            Change::SecretSet { name, sealed, by } => self.secret_set(name, sealed, by),
+            Change::SecretRemoved { name, by } => self.secret_removed(name, by),
+            Change::VolumeRemoved { name, by } => self.volume_removed(name, by),
             Change::OccurrencesMissed { job, first: _, last, count, reason, next } => {
                 self.occurrences_missed(job, *last, *count, reason, *next);
             }

@@ -92,6 +92,29 @@ pub enum Command {
         /// Which one.
         node: NodeId,
     },
+    /// Keep a secret, or another value of it.
+    SetSecret {
+        /// Its name.
+        name: Name,
+        /// Its value, encrypted by the shell: the core never sees it in clear.
+        sealed: Vec<u8>,
+        /// Who asks.
+        by: String,
+    },
+    /// Forget a secret that no workload uses.
+    RemoveSecret {
+        /// Its name.
+        name: Name,
+        /// Who asks.
+        by: String,
+    },
+    /// Forget a volume that no live instance uses.
+    RemoveVolume {
+        /// Its name.
+        name: Name,
+        /// Who asks.
+        by: String,
+    },
     /// Forget a node that is lost.
     RemoveNode {
         /// Which one.
@@ -211,6 +234,36 @@ pub enum Rejection {
         "this join token is unknown, used or expired: make a new one with `spawnery nodes invite`"
     )]
     JoinTokenInvalid,
+    /// No such secret.
+    #[error("there is no secret called {name}: set it with `spawnery secret set {name}`")]
+    SecretUnknown {
+        /// Its name.
+        name: Name,
+        /// The workload that names it, if one does.
+        workload: Option<Name>,
+    },
+    /// A workload needs the secret.
+    #[error("secret {name} is used by {workload}: change or remove that first")]
+    SecretInUse {
+        /// Its name.
+        name: Name,
+        /// Who uses it.
+        workload: Name,
+    },
+    /// No such volume.
+    #[error("there is no volume called {name}")]
+    VolumeUnknown {
+        /// Its name.
+        name: Name,
+    },
+    /// A live instance uses the volume.
+    #[error("volume {name} is in use by instance {instance}: end that first")]
+    VolumeInUse {
+        /// Its name.
+        name: Name,
+        /// Who uses it.
+        instance: InstanceId,
+    },
     /// The same idempotency key came with another request.
     #[error("this idempotency key was used for another request: choose a new key")]
     IdempotencyConflict,
@@ -242,6 +295,10 @@ impl Rejection {
             Rejection::NodeNotLost { .. } => "node-not-lost",
             Rejection::NodeNameTaken { .. } => "node-name-taken",
             Rejection::JoinTokenInvalid => "join-token-invalid",
+            Rejection::SecretUnknown { .. } => "secret-unknown",
+            Rejection::SecretInUse { .. } => "secret-in-use",
+            Rejection::VolumeUnknown { .. } => "volume-unknown",
+            Rejection::VolumeInUse { .. } => "volume-in-use",
             Rejection::IdempotencyConflict => "idempotency-conflict",
             Rejection::Limit { .. } => "limit",
             Rejection::JournalFull { .. } => "journal-full",

@@ -6,6 +6,9 @@
 mod jobs;
 mod place;
 mod services;
+mod volumes;
+
+pub(crate) use volumes::mounts_of;
 
 use crate::command::Ids;
 use crate::record::{Change, Record};

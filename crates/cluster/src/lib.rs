@@ -17,6 +17,7 @@
 //! simulated ones. Neither decides anything.
 
 pub mod admit;
+mod allowances;
 pub mod apply;
 pub mod command;
 pub mod decide;

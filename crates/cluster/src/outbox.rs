@@ -3,8 +3,24 @@
 //! Nothing here is durable: when a controller starts, each agent introduces itself and is told
 //! everything again.
 
-use spawnery_model::{InstanceId, NodeId, Order, Orders, Report, Timestamp, limits};
+use crate::allowances::constraints_of;
+use crate::state::State;
+use spawnery_model::{
+    InstanceId, NodeId, Order, Orders, Report, StartOrder, Timestamp, WarmPool, Workload, limits,
+};
 use std::collections::BTreeMap;
+
+/// Whether a node knows which sandboxes to keep ready.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+enum Pools {
+    /// It does not.
+    #[default]
+    Changed,
+    /// It was told, by the message with this number at this time.
+    Told(u64, Timestamp),
+    /// It said that it heard.
+    Known,
+}
 
 /// The messages to all nodes.
 #[derive(Debug, Default)]
@@ -25,6 +41,7 @@ struct NodeOutbox {
     /// Orders that were released and not sent yet.
     fresh: Vec<Order>,
     full: bool,
+    pools: Pools,
 }
 
 impl Outbox {
@@ -53,6 +70,13 @@ impl Outbox {
         }
     }
 
+    /// Which sandboxes are to be kept ready has changed: all nodes are told.
+    pub(crate) fn pools_changed(&mut self) {
+        for outbox in self.nodes.values_mut() {
+            outbox.pools = Pools::Changed;
+        }
+    }
+
     /// A report of a known agent is durable.
     pub(crate) fn reported(&mut self, report: &ReportSeen) {
         let Some(outbox) = self.nodes.get_mut(&report.node) else {
@@ -64,6 +88,11 @@ impl Outbox {
         outbox.received.push(report.sequence);
         if !report.introduced {
             outbox.unacknowledged.retain(|_, (_, sent, _)| !report.received.contains(sent));
+            if let Pools::Told(sent, _) = outbox.pools
+                && report.received.contains(&sent)
+            {
+                outbox.pools = Pools::Known;
+            }
         }
     }
 
@@ -75,12 +104,20 @@ impl Outbox {
 
     /// The nodes for which something waits to be sent.
     pub(crate) fn nodes_with_fresh(&self) -> Vec<NodeId> {
-        let fresh = self.nodes.iter().filter(|(_, outbox)| outbox.full || !outbox.fresh.is_empty());
+        let has_fresh = |outbox: &NodeOutbox| {
+            outbox.full || !outbox.fresh.is_empty() || outbox.pools == Pools::Changed
+        };
+        let fresh = self.nodes.iter().filter(|(_, outbox)| has_fresh(outbox));
         fresh.map(|(node, _)| *node).collect()
     }
 
     /// The next message to a node: what is new, and what was not acknowledged in time.
-    pub(crate) fn message(&mut self, node: NodeId, reign: u64, now: Timestamp) -> Option<Orders> {
+    pub(crate) fn message(
+        &mut self,
+        state: &State,
+        node: NodeId,
+        now: Timestamp,
+    ) -> Option<Orders> {
         let outbox = self.nodes.get_mut(&node)?;
         outbox.sequence += 1;
         let sequence = outbox.sequence;
@@ -97,8 +134,9 @@ impl Outbox {
                 orders.push(order.clone());
             }
         }
+        let pools = outbox.pools_due(sequence, now).then(|| pools_of(state, node));
         Some(Orders {
-            reign,
+            reign: state.reign(),
             epoch: outbox.epoch,
             sequence,
             received: std::mem::take(&mut outbox.received),
@@ -107,8 +145,45 @@ impl Outbox {
             full,
             orders,
             incarnation: outbox.incarnation,
+            pools,
         })
     }
+}
+
+impl NodeOutbox {
+    /// Whether the message with the number `sequence` says which sandboxes to keep ready.
+    fn pools_due(&mut self, sequence: u64, now: Timestamp) -> bool {
+        let due = match self.pools {
+            Pools::Changed => true,
+            Pools::Told(_, at) => now.since(at) >= limits::RESEND,
+            Pools::Known => false,
+        };
+        if due {
+            self.pools = Pools::Told(sequence, now);
+        }
+        due
+    }
+}
+
+/// The sandboxes that a node keeps ready: those of the workloads that it may run.
+fn pools_of(state: &State, node: NodeId) -> Vec<WarmPool> {
+    let Some(entry) = state.pool.get(node) else {
+        return Vec::new();
+    };
+    let workloads = state.workloads().map(|entry| &entry.workload);
+    let pool = |workload: &Workload| {
+        let count = workload.surroundings.as_ref()?.warm;
+        let runs = constraints_of(workload).iter().all(|it| it.holds(&entry.labels));
+        let order = Box::new(StartOrder {
+            workload: workload.name.clone(),
+            epoch: 0,
+            process: workload.process.clone(),
+            stop: workload.stop,
+            surroundings: workload.surroundings.clone(),
+        });
+        (count > 0 && runs).then_some(WarmPool { order, count })
+    };
+    workloads.filter_map(pool).collect()
 }
 
 /// What the outbox needs to know of a report.
@@ -145,5 +220,6 @@ pub(crate) fn introduce_request(reign: u64, report: &ReportSeen) -> Orders {
         full: false,
         orders: Vec::new(),
         incarnation: 0,
+        pools: None,
     }
 }

@@ -259,6 +259,40 @@ pub enum Change {
         #[n(5)]
         next: Option<Timestamp>,
     },
+    /// A secret got a value.
+    #[n(17)]
+    SecretSet {
+        /// Its name.
+        #[n(0)]
+        name: Name,
+        /// Its value, encrypted.
+        #[n(1)]
+        #[cbor(with = "minicbor::bytes")]
+        sealed: Vec<u8>,
+        /// Who asked.
+        #[n(2)]
+        by: String,
+    },
+    /// A secret was forgotten.
+    #[n(18)]
+    SecretRemoved {
+        /// Its name.
+        #[n(0)]
+        name: Name,
+        /// Who asked.
+        #[n(1)]
+        by: String,
+    },
+    /// A volume was forgotten.
+    #[n(19)]
+    VolumeRemoved {
+        /// Its name.
+        #[n(0)]
+        name: Name,
+        /// Who asked.
+        #[n(1)]
+        by: String,
+    },
 }
 
 /// A workload with what was decided about it.

@@ -365,7 +365,7 @@ impl<T> Sequencer<T> {
         }
         answered.extend(self.outbox.nodes_with_fresh());
         for node in answered {
-            if let Some(orders) = self.outbox.message(node, reign, now) {
+            if let Some(orders) = self.outbox.message(&self.state, node, now) {
                 self.output.push_back(Output::Orders { node, orders });
             }
         }
@@ -378,6 +378,7 @@ impl<T> Sequencer<T> {
                 self.outbox.introduce(node, epoch, incarnation, orders);
             }
             Effect::NodeLost { node } => self.outbox.lose(node),
+            Effect::PoolsChanged => self.outbox.pools_changed(),
             Effect::Event(event) => self.output.push_back(Output::Event(event)),
             Effect::Reconcile(_) | Effect::ReconcileEveryNode => {
                 unreachable!("these are not held back")

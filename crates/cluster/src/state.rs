@@ -3,7 +3,10 @@
 //! The same records give the same state, byte for byte in its encoding; [`State::hash`] is what
 //! tests and the simulator compare.
 
+use crate::admit::secrets_of;
+use crate::allowances::labels_of;
 use crate::command::{IdempotencyKey, Reply};
+use crate::decide::mounts_of;
 use crate::record::SecretHash;
 use minicbor::{Decode, Encode};
 use spawnery_model::{
@@ -55,9 +58,50 @@ pub struct State {
     /// Instances that are not ended.
     #[n(15)]
     pub(crate) live: u64,
+    #[n(16)]
+    #[cbor(default)]
+    pub(crate) volumes: BTreeMap<Name, Volume>,
+    #[n(17)]
+    #[cbor(default)]
+    pub(crate) secrets: BTreeMap<Name, SealedSecret>,
     /// Derived from the nodes; rebuilt after decoding.
     #[cbor(skip)]
     pub(crate) pool: Pool,
+}
+
+/// A folder that is kept between instances.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct Volume {
+    /// Where it is: on one node, or on each node of a service that runs on every node.
+    #[n(0)]
+    pub nodes: BTreeSet<NodeId>,
+    /// When it was first used.
+    #[n(1)]
+    pub created_at: Timestamp,
+}
+
+/// A secret, encrypted.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SealedSecret {
+    /// What the shell made of its value.
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    pub sealed: Vec<u8>,
+    /// Grows with each value.
+    #[n(1)]
+    pub version: u64,
+    /// When it got this value.
+    #[n(2)]
+    pub changed_at: Timestamp,
+    /// Who set it.
+    #[n(3)]
+    pub by: String,
+}
+
+impl std::fmt::Debug for SealedSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SealedSecret").field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 /// A workload with what was decided about it lately.
@@ -349,6 +393,33 @@ impl State {
         &definition.expect("a definition is kept while an instance uses it").workload
     }
 
+    /// All volumes, by name.
+    pub fn volumes(&self) -> impl Iterator<Item = (&Name, &Volume)> {
+        self.volumes.iter()
+    }
+
+    /// The volume called `name`.
+    pub fn volume(&self, name: &Name) -> Option<&Volume> {
+        self.volumes.get(name)
+    }
+
+    /// All secrets, by name.
+    pub fn secrets(&self) -> impl Iterator<Item = (&Name, &SealedSecret)> {
+        self.secrets.iter()
+    }
+
+    /// The secret called `name`.
+    pub fn secret(&self, name: &Name) -> Option<&SealedSecret> {
+        self.secrets.get(name)
+    }
+
+    /// The workloads that use the secret called `name`, for instances or environments.
+    pub fn users_of_secret(&self, name: &Name) -> impl Iterator<Item = &Name> {
+        let workloads = self.workloads.values().map(|entry| &entry.workload);
+        let uses = move |workload: &&Workload| secrets_of(workload).any(|used| used == name);
+        workloads.filter(uses).map(|workload| &workload.name)
+    }
+
     /// How many instances are not ended.
     pub fn instances_live(&self) -> u64 {
         self.live
@@ -418,9 +489,28 @@ impl State {
             assert_eq!(node.reserved, reserved.remove(&node.id).unwrap_or_default(), "{node:?}");
         }
         assert!(reserved.is_empty(), "reservations on unknown nodes: {reserved:?}");
+        self.assert_volumes_consistent();
         let mut rebuilt = self.clone();
         rebuilt.rebuild_pool();
         assert_eq!(rebuilt.pool, self.pool, "the pool is what the nodes say");
+    }
+
+    /// Every volume of a live instance is on its node, and who wants one alone has it alone.
+    fn assert_volumes_consistent(&self) {
+        let mut users: BTreeMap<(NodeId, &Name), Vec<bool>> = BTreeMap::new();
+        let live = self.instances.values().filter(|it| it.phase.holds_reservation());
+        for instance in live {
+            let node = instance.node.expect("what holds a reservation is placed");
+            for mount in mounts_of(self.definition_of(instance)) {
+                let volume = self.volumes.get(&mount.name).expect("a volume in use is known");
+                assert!(volume.nodes.contains(&node), "{} is not on {node}", mount.name);
+                users.entry((node, &mount.name)).or_default().push(mount.exclusive);
+            }
+        }
+        for ((node, name), exclusive) in users {
+            let alone = exclusive.len() == 1 || exclusive.iter().all(|exclusive| !exclusive);
+            assert!(alone, "volume {name} on {node} is not used alone");
+        }
     }
 
     /// What an instance reserves.
@@ -452,7 +542,7 @@ impl State {
             self.pool.insert(
                 node.id,
                 &node.name,
-                &node.labels,
+                &labels_of(node),
                 node.capacity,
                 node.reserved,
                 entry.is_open(),

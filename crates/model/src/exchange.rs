@@ -151,6 +151,20 @@ pub struct Orders {
     /// is asked for, because a report does not say it.
     #[n(8)]
     pub incarnation: u64,
+    /// The sandboxes that are to be kept ready, all of them, if that changed.
+    #[n(9)]
+    pub pools: Option<Vec<WarmPool>>,
+}
+
+/// Sandboxes that a node keeps ready for instances to come.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct WarmPool {
+    /// How an instance would be started; its epoch is 0.
+    #[n(0)]
+    pub order: Box<StartOrder>,
+    /// How many are kept ready.
+    #[n(1)]
+    pub count: u32,
 }
 
 /// What the controller wants of one instance.

@@ -20,7 +20,9 @@ pub use environment::{
     Base, ContentDigest, DigestError, Environment, EnvironmentFile, EnvironmentLock, GitReference,
     Local, LockedPackage, Python, Source,
 };
-pub use exchange::{Introduction, Observation, Observed, Order, Orders, Report, StartOrder, Want};
+pub use exchange::{
+    Introduction, Observation, Observed, Order, Orders, Report, StartOrder, Want, WarmPool,
+};
 pub use id::{Id, IdParseError, InstanceId, Name, NameError, NodeId, RunId};
 pub use instance::{End, EndReason, Exit, Instance, LimitReached, Origin, Phase, StopCause};
 pub use node::{Capacity, Node, NodeStatus};

@@ -44,6 +44,12 @@ pub const FILES_BYTES_MAX: usize = 1 << 20;
 /// Ports of one workload. More: refused.
 pub const PORTS_MAX: usize = 64;
 
+/// Secrets in a cluster: each is small, and all are in each snapshot. More: refused.
+pub const SECRETS_MAX: usize = 10_000;
+
+/// Bytes of one secret: a key or a certificate chain, not a file. More: refused.
+pub const SECRET_BYTES_MAX: usize = 64 << 10;
+
 /// Labels of a workload or node, and constraints of a workload. More: refused.
 pub const LABELS_MAX: usize = 64;
 

@@ -57,8 +57,11 @@ impl Node {
             let told = held.told.is_some_and(|(sequence, _)| orders.received.contains(&sequence));
             held.dirty &= !told;
         }
-        if orders.full || !orders.orders.is_empty() {
+        if orders.full || !orders.orders.is_empty() || orders.pools.is_some() {
             self.received.push(orders.sequence);
+        }
+        if let Some(pools) = orders.pools {
+            self.actions.push_back(Action::Warm { pools });
         }
         for order in orders.orders {
             self.carry_out(order, now);

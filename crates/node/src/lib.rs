@@ -14,7 +14,7 @@ pub use instances::Found;
 use instances::Held;
 use spawnery_model::{
     DurationMs, Exit, InstanceId, Introduction, NodeId, Orders, Port, Report, StartOrder, Stop,
-    Timestamp,
+    Timestamp, WarmPool,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -73,6 +73,11 @@ pub enum Action {
         instance: InstanceId,
         /// Which ports.
         ports: Vec<Port>,
+    },
+    /// Keep these sandboxes ready, and no others.
+    Warm {
+        /// All of them.
+        pools: Vec<WarmPool>,
     },
     /// End an instance.
     Stop {

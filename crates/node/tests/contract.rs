@@ -100,6 +100,7 @@ fn message(epoch: u64, sequence: u64, orders: Vec<Order>) -> Orders {
         full: false,
         orders,
         incarnation: INCARNATION,
+        pools: None,
     }
 }
 
@@ -167,6 +168,7 @@ fn words(action: &Action) -> String {
         Action::Start { instance, .. } => format!("start {}", number(instance)),
         Action::Probe { instance, .. } => format!("probe {}", number(instance)),
         Action::Stop { instance, .. } => format!("stop {}", number(instance)),
+        Action::Warm { pools } => format!("warm {}", pools.len()),
         Action::Abandon { instance } => format!("abandon {}", number(instance)),
         Action::Forget { instance } => format!("forget {}", number(instance)),
         Action::Send(report) => report_words(report),

@@ -16,5 +16,5 @@ mod ranking;
 mod refusal;
 
 pub use choose::{Request, choose, eligible};
-pub use pool::{NODE_LABEL, Pool, PoolNode};
+pub use pool::{ALLOWANCE_PREFIX, NODE_LABEL, Pool, PoolNode};
 pub use refusal::{Refusal, explain};

@@ -7,6 +7,10 @@ use std::collections::BTreeMap;
 /// The label that every node has: its name. A label of that key given by a user is hidden by it.
 pub const NODE_LABEL: &str = "node";
 
+/// Begins a label that stands for something which a node allows in its configuration, such as
+/// `allows:network host`. A refusal says so in words.
+pub const ALLOWANCE_PREFIX: &str = "allows:";
+
 /// Values of one label up to which `has label` is looked up in the index. With more, almost each
 /// node has its own value, and looking them up costs more than asking each node.
 const VALUES_LOOKED_UP_MAX: usize = 16;

@@ -1,7 +1,7 @@
 //! Why no node can take a request, in words that a person understands.
 
 use crate::choose::Request;
-use crate::pool::{Pool, PoolNode};
+use crate::pool::{ALLOWANCE_PREFIX, Pool, PoolNode};
 use spawnery_model::{Bytes, Capacity, CpuMillis};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -99,7 +99,10 @@ impl Refusal {
         reason(self.closed, "is", "are", state);
         let named = self.constraint_unmet.iter().take(CONSTRAINTS_NAMED_MAX);
         for (constraint, count) in named {
-            let constraint = format!(" not meet `{constraint}`");
+            let constraint = match constraint.split_once(ALLOWANCE_PREFIX) {
+                Some((_, allowance)) => format!(" not allow `{allowance}` in its configuration"),
+                None => format!(" not meet `{constraint}`"),
+            };
             reason(*count, "does", "do", &constraint);
         }
         let others = self.constraint_unmet.values().skip(CONSTRAINTS_NAMED_MAX);

@@ -44,7 +44,7 @@ impl fmt::Display for Coverage {
 }
 
 /// The kinds of records.
-pub const CHANGES: [&str; 17] = [
+pub const CHANGES: [&str; 20] = [
     "record: reign began",
     "record: workloads applied",
     "record: workloads removed",
@@ -62,6 +62,9 @@ pub const CHANGES: [&str; 17] = [
     "record: instance stop requested",
     "record: run created",
     "record: occurrences missed",
+    "record: secret set",
+    "record: secret removed",
+    "record: volume removed",
 ];
 
 pub(crate) fn change(change: &Change) -> &'static str {
@@ -83,6 +86,9 @@ pub(crate) fn change(change: &Change) -> &'static str {
         Change::InstanceStopRequested { .. } => 14,
         Change::RunCreated { .. } => 15,
         Change::OccurrencesMissed { .. } => 16,
+        Change::SecretSet { .. } => 17,
+        Change::SecretRemoved { .. } => 18,
+        Change::VolumeRemoved { .. } => 19,
     }]
 }
 
@@ -130,7 +136,7 @@ pub(crate) fn end(reason: &EndReason) -> &'static str {
 }
 
 /// The rejections.
-pub const REJECTIONS: [&str; 11] = [
+pub const REJECTIONS: [&str; 15] = [
     "rejection: workload-unknown",
     "rejection: workload-kind",
     "rejection: name-twice",
@@ -142,6 +148,10 @@ pub const REJECTIONS: [&str; 11] = [
     "rejection: idempotency-conflict",
     "rejection: limit",
     "rejection: journal-full",
+    "rejection: secret-unknown",
+    "rejection: secret-in-use",
+    "rejection: volume-unknown",
+    "rejection: volume-in-use",
 ];
 
 pub(crate) fn rejection(rejection: &Rejection) -> &'static str {
@@ -157,5 +167,9 @@ pub(crate) fn rejection(rejection: &Rejection) -> &'static str {
         Rejection::IdempotencyConflict => 8,
         Rejection::Limit { .. } => 9,
         Rejection::JournalFull { .. } => 10,
+        Rejection::SecretUnknown { .. } => 11,
+        Rejection::SecretInUse { .. } => 12,
+        Rejection::VolumeUnknown { .. } => 13,
+        Rejection::VolumeInUse { .. } => 14,
     }]
 }

@@ -6,7 +6,8 @@ use spawnery_cluster::{Command, SecretHash, SessionSource, State};
 use spawnery_model::{
     Bytes, Capacity, Constraint, ConstraintOperator, CpuMillis, DurationMs, Id, InstanceId,
     JobSettings, Kind, Missed, Name, Network, NodeId, Overlap, Port, Process, Replicas, Restart,
-    RestartPolicy, Schedule, ServiceSettings, SessionSettings, Stop, Workload,
+    RestartPolicy, Schedule, SecretUse, ServiceSettings, SessionSettings, Stop, Surroundings,
+    VolumeMount, Workload,
 };
 use std::collections::BTreeMap;
 
@@ -63,6 +64,12 @@ pub(crate) fn command(wish: Wish, scene: &Scene<'_>, random: &mut Random) -> Opt
         },
         Wish::StopNode => Command::StopNode { node: some_node(scene.state, random)? },
         Wish::RemoveNode => Command::RemoveNode { node: some_node(scene.state, random)?, by },
+        Wish::SetSecret => {
+            let sealed = random.below(1000).to_be_bytes().to_vec();
+            Command::SetSecret { name: kept("secret", random), sealed, by }
+        }
+        Wish::RemoveSecret => Command::RemoveSecret { name: kept("secret", random), by },
+        Wish::RemoveVolume => Command::RemoveVolume { name: kept("volume", random), by },
         Wish::Nonsense => nonsense(scene, random),
         Wish::JoinMore | Wish::Query | Wish::TokenFlood => return None,
     })
@@ -103,6 +110,34 @@ fn name(kind: &str, random: &mut Random) -> Name {
     // Now and then a name is that of another kind, so that a workload changes its kind.
     let kind = if random.chance(30) { "mixed" } else { kind };
     numbered(kind, number)
+}
+
+/// The name of a secret or a volume: two of each, so that they are shared and fought over.
+fn kept(kind: &str, random: &mut Random) -> Name {
+    numbered(kind, random.below(2))
+}
+
+/// Volumes and secrets, at times.
+fn surroundings(random: &mut Random) -> Option<Box<Surroundings>> {
+    if !random.chance(120) {
+        return None;
+    }
+    let mut surroundings = Surroundings::default();
+    if random.chance(700) {
+        let name = kept("volume", random);
+        surroundings.volumes.push(VolumeMount {
+            path: format!("/srv/{name}"),
+            name,
+            exclusive: random.chance(500),
+            read_only: false,
+        });
+    }
+    if random.chance(400) {
+        let name = kept("secret", random);
+        surroundings.secrets.push(SecretUse { name, variable: None });
+    }
+    surroundings.warm = random.below(3) as u32;
+    Some(Box::new(surroundings))
 }
 
 pub(crate) fn numbered(kind: &str, number: u64) -> Name {
@@ -231,7 +266,7 @@ fn workload(name: Name, kind: Kind, process: Process, random: &mut Random) -> Wo
         stop: Stop { signal: 15, grace: DurationMs(random.between(100, 5000)) },
         constraints: constraints(random),
         labels: BTreeMap::new(),
-        surroundings: None,
+        surroundings: surroundings(random),
     }
 }
 

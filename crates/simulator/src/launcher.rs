@@ -3,7 +3,7 @@
 use crate::generate::MUTE;
 use crate::random::Random;
 use crate::swarm::RuntimeTrouble;
-use spawnery_model::{Exit, InstanceId, StartOrder, Stop, Timestamp};
+use spawnery_model::{Exit, InstanceId, LimitReached, StartOrder, Stop, Timestamp};
 use spawnery_node::Found;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -221,13 +221,15 @@ fn end_of(
         exit.code = Some(0);
         return Some((at, Fate::Ends { exit, ill: false }));
     }
-    match random.below(4) {
+    match random.below(6) {
         0 => exit.code = Some(random.below(3) as i32),
         1 => exit.signal = Some(11),
         2 => {
             exit.signal = Some(9);
             exit.out_of_memory = true;
         }
+        3 => exit.limit = Some(LimitReached::Disk),
+        4 => exit.limit = Some(LimitReached::Transfer),
         _ => exit.code = Some(1),
     }
     // A piece of work ends in any case; something that serves need not.

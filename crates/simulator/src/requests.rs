@@ -39,5 +39,8 @@ pub(crate) fn word(command: &Command) -> &'static str {
         Command::SetDraining { .. } => "set-draining",
         Command::StopNode { .. } => "stop-node",
         Command::RemoveNode { .. } => "remove-node",
+        Command::SetSecret { .. } => "set-secret",
+        Command::RemoveSecret { .. } => "remove-secret",
+        Command::RemoveVolume { .. } => "remove-volume",
     }
 }

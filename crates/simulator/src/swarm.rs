@@ -86,10 +86,13 @@ pub(crate) enum Wish {
     Nonsense,
     Query,
     TokenFlood,
+    SetSecret,
+    RemoveSecret,
+    RemoveVolume,
 }
 
 impl Wish {
-    pub(crate) const ALL: [Wish; 18] = [
+    pub(crate) const ALL: [Wish; 21] = [
         Wish::Service,
         Wish::EveryNode,
         Wish::Job,
@@ -108,6 +111,9 @@ impl Wish {
         Wish::Nonsense,
         Wish::Query,
         Wish::TokenFlood,
+        Wish::SetSecret,
+        Wish::RemoveSecret,
+        Wish::RemoveVolume,
     ];
 
     /// How much of all that is asked for it is, if it is asked for at all.
@@ -118,6 +124,7 @@ impl Wish {
             Wish::EveryNode | Wish::Reapply | Wish::InlineSession | Wish::Query => 6,
             Wish::Remove | Wish::Drain | Wish::Undrain | Wish::Nonsense => 4,
             Wish::StopNode | Wish::RemoveNode | Wish::JoinMore => 3,
+            Wish::SetSecret | Wish::RemoveSecret | Wish::RemoveVolume => 3,
             Wish::TokenFlood => 1,
         }
     }
@@ -289,7 +296,7 @@ fn draw_rate(random: &mut Random, per_mille_max: u64) -> u32 {
 fn draw_wishes(random: &mut Random) -> Vec<Wish> {
     let mut wishes = Vec::new();
     for wish in Wish::ALL {
-        let share = if wish == Wish::TokenFlood { 30 } else { 600 };
+        let share = if wish == Wish::TokenFlood { 60 } else { 600 };
         if random.chance(share) {
             wishes.extend((0..wish.weight()).map(|_| wish));
         }

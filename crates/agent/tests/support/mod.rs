@@ -313,6 +313,7 @@ impl Link {
             introduce: false,
             full,
             orders,
+            pools: None,
         };
         let down = Down::Orders(Box::new(orders));
         write_frame(&mut self.stream, &down).await.expect("sent");

@@ -87,6 +87,8 @@ impl Applier<'_> {
         let fits = entry.node.capacity.fits(entry.node.reserved);
         assert!(fits, "node {node} has more reserved than it has");
         entry.instances.insert(id);
+        self.bind_volumes(id, node);
+        let entry = self.node_mut(node);
         let name = entry.node.name.clone();
         let want = self.want_run(id);
         self.order(node, id, want);

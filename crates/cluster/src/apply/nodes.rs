@@ -1,6 +1,7 @@
 //! Nodes join, introduce themselves, are drained, lost and forgotten.
 
 use super::{About, Applier, Effect};
+use crate::allowances::labels_of;
 use crate::record::SecretHash;
 use crate::state::{NodeEntry, Slot};
 use spawnery_model::{
@@ -206,6 +207,7 @@ impl Applier<'_> {
         let entry = self.state.nodes.remove(&id).expect("admit found the node");
         self.state.node_names.remove(&entry.node.name);
         self.state.pool.remove(id);
+        self.forget_volumes_of(id);
         for instance in entry.instances {
             self.state.instances.get_mut(&instance).expect("it is remembered").node = None;
         }
@@ -235,8 +237,8 @@ impl Applier<'_> {
         let entry = &self.state.nodes[&id];
         let node = &entry.node;
         let open = entry.is_open();
-        let (name, labels) = (&node.name, &node.labels);
-        self.state.pool.insert(id, name, labels, node.capacity, node.reserved, open);
+        let (name, labels) = (&node.name, labels_of(node));
+        self.state.pool.insert(id, name, &labels, node.capacity, node.reserved, open);
     }
 
     /// What waits for room may be tried again.

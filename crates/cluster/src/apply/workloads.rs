@@ -1,6 +1,6 @@
 //! Workloads come, change and go.
 
-use super::{About, Applier};
+use super::{About, Applier, Effect};
 use crate::record::AppliedWorkload;
 use crate::state::{Definition, JobState, RunOutcome, SlotState, Timer, WorkloadEntry};
 use spawnery_model::{Name, Phase, StopCause, Workload};
@@ -31,6 +31,9 @@ impl Applier<'_> {
         if self.state.is_service(name) {
             self.reconcile(name);
         }
+        if changes_pools(&applied.workload) {
+            self.effects.push(Effect::PoolsChanged);
+        }
         let (kind, verb) =
             if known { ("workload.changed", "changed") } else { ("workload.added", "added") };
         let message = format!("{} {name} was {verb} by {by}", applied.workload.kind.word());
@@ -53,7 +56,7 @@ impl Applier<'_> {
         let name = &applied.workload.name;
         let entry = self.state.workloads.get_mut(name).expect("the workload is known");
         let definition_old = std::mem::replace(&mut entry.definition, applied.definition);
-        entry.workload = applied.workload.clone();
+        let workload_old = std::mem::replace(&mut entry.workload, applied.workload.clone());
         entry.changed_at = self.at;
         entry.job.considered_until = self.at;
         if let Some(next) = std::mem::replace(&mut entry.job.next, applied.next) {
@@ -64,6 +67,9 @@ impl Applier<'_> {
             *slot = SlotState { instance: slot.instance, ..SlotState::default() };
         }
         self.release_definition(definition_old);
+        if changes_pools(&workload_old) {
+            self.effects.push(Effect::PoolsChanged);
+        }
     }
 
     pub(super) fn workload_removed(&mut self, name: &Name, by: &str) {
@@ -72,6 +78,9 @@ impl Applier<'_> {
             self.state.agenda.timers.remove(&(next, Timer::Occurrence(name.clone())));
         }
         self.release_definition(entry.definition);
+        if changes_pools(&entry.workload) {
+            self.effects.push(Effect::PoolsChanged);
+        }
         let runs = entry.job.active.iter().chain(&entry.job.finished);
         for run in runs {
             self.state.agenda.attempts.remove(run);
@@ -118,4 +127,9 @@ impl Applier<'_> {
     pub(super) fn outcome(&self, succeeded: bool, reason: String) -> RunOutcome {
         RunOutcome { succeeded, reason, at: self.at }
     }
+}
+
+/// Whether sandboxes are kept ready for a workload.
+fn changes_pools(workload: &Workload) -> bool {
+    workload.surroundings.as_ref().is_some_and(|surroundings| surroundings.warm > 0)
 }

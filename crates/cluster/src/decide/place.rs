@@ -1,9 +1,11 @@
 //! Which pending instance goes where?
 
+use super::volumes::{self, Room};
+use crate::allowances::constraints_of;
 use crate::record::Change;
 use crate::state::{Slot, State};
 use spawnery_model::{
-    Capacity, Constraint, Instance, InstanceId, NodeId, Origin, Phase, Timestamp,
+    Capacity, Constraint, Instance, InstanceId, NodeId, Origin, Phase, Timestamp, Workload,
 };
 use spawnery_placement::{Request, choose, explain};
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,19 +73,42 @@ pub(super) fn next_placement(state: &State, pass: &mut PlacementPass) -> Option<
 }
 
 fn place(state: &State, pass: &mut PlacementPass, instance: &Instance) -> Result<Change, String> {
-    let amount = state.amount_of(instance);
     let workload = state.definition_of(instance);
     let node = match &instance.origin {
         Origin::NodeReplica { node } => Some(*node),
         _ => None,
     };
-    let shape = shape_of(amount, &workload.constraints, node);
+    match volumes::room(state, workload, instance) {
+        Room::Anywhere => place_on(state, pass, instance, workload, node),
+        Room::Nowhere(reason) => Err(reason),
+        Room::Nodes(nodes) => {
+            let mut result = Err("the node of its volumes is gone".to_owned());
+            for node in nodes {
+                result = place_on(state, pass, instance, workload, Some(node));
+                if result.is_ok() {
+                    break;
+                }
+            }
+            result
+        }
+    }
+}
+
+fn place_on(
+    state: &State,
+    pass: &mut PlacementPass,
+    instance: &Instance,
+    workload: &Workload,
+    node: Option<NodeId>,
+) -> Result<Change, String> {
+    let amount = state.amount_of(instance);
+    let constraints = constraints_of(workload);
+    let shape = shape_of(amount, &constraints, node);
     if let Some(reason) = pass.refused.get(&shape) {
         return Err(reason.clone());
     }
     let avoid = nodes_of_siblings(state, instance);
-    let constraints = &workload.constraints;
-    let request = Request { amount, constraints, node, avoid: &avoid };
+    let request = Request { amount, constraints: &constraints, node, avoid: &avoid };
     if let Some(node) = choose(&state.pool, &request) {
         let epoch = instance.epoch + 1;
         return Ok(Change::InstanceAssigned { instance: instance.id, node, epoch });

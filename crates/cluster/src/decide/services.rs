@@ -1,5 +1,6 @@
 //! Does a service have the replicas that it wants?
 
+use crate::allowances::constraints_of;
 use crate::command::Ids;
 use crate::record::Change;
 use crate::state::{Slot, SlotState, State, WorkloadEntry};
@@ -53,7 +54,8 @@ fn slots_wanted(state: &State, entry: &WorkloadEntry, replicas: Replicas) -> BTr
     match replicas {
         Replicas::Count(count) => (0..count).map(Slot::Index).collect(),
         Replicas::EveryNode => {
-            eligible(&state.pool, &entry.workload.constraints).map(Slot::Node).collect()
+            let constraints = constraints_of(&entry.workload);
+            eligible(&state.pool, &constraints).map(Slot::Node).collect()
         }
     }
 }

@@ -31,6 +31,9 @@ enum Fact {
     Draining(NodeId, bool),
     NodeStopping(NodeId),
     NodeRemoved(NodeId),
+    SecretSet(Name, Vec<u8>),
+    SecretRemoved(Name),
+    VolumeRemoved(Name),
 }
 
 fn applied(workload: &Workload) -> Fact {
@@ -58,6 +61,11 @@ impl Answers {
             }
             Change::NodeStopping { node } => self.fact(Fact::NodeStopping(*node)),
             Change::NodeRemoved { node, .. } => self.fact(Fact::NodeRemoved(*node)),
+            Change::SecretSet { name, sealed, .. } => {
+                self.fact(Fact::SecretSet(name.clone(), sealed.clone()));
+            }
+            Change::SecretRemoved { name, .. } => self.fact(Fact::SecretRemoved(name.clone())),
+            Change::VolumeRemoved { name, .. } => self.fact(Fact::VolumeRemoved(name.clone())),
             _ => {}
         }
         if let Some(answered) = &record.answered {
@@ -131,6 +139,15 @@ impl Answers {
                     || durable.node(*node).is_some()
             }
             (Command::RemoveNode { node, .. }, Reply::Done) => has(Fact::NodeRemoved(*node)),
+            (Command::SetSecret { name, sealed, .. }, Reply::Done) => {
+                has(Fact::SecretSet(name.clone(), sealed.clone()))
+            }
+            (Command::RemoveSecret { name, .. }, Reply::Done) => {
+                has(Fact::SecretRemoved(name.clone()))
+            }
+            (Command::RemoveVolume { name, .. }, Reply::Done) => {
+                has(Fact::VolumeRemoved(name.clone()))
+            }
             (Command::BeginReign, Reply::Reign(reign)) => durable.reign() >= *reign,
             _ => false,
         }

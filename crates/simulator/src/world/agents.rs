@@ -80,8 +80,8 @@ impl World {
                 Action::Start { instance, order } => self.start(machine, instance, order),
                 Action::Probe { instance, .. } => self.probe(machine, instance),
                 Action::Stop { instance, stop } => self.stop(machine, instance, stop),
-                // No simulated instance is prepared for long.
-                Action::Abandon { .. } => {}
+                // No simulated instance is prepared for long, or ahead of time.
+                Action::Abandon { .. } | Action::Warm { .. } => {}
                 Action::Forget { instance } => {
                     trace!(self, "{} forgets {instance}", self.machines[machine].name);
                     if !self.machines[machine].launcher.forget(instance) {

@@ -8,8 +8,8 @@ use crate::promises::broken;
 use spawnery_cluster::State;
 use spawnery_cluster::state::{Slot, WorkloadEntry};
 use spawnery_model::{
-    Capacity, DurationMs, Instance, Kind, NodeStatus, Origin, Phase, Replicas, StopCause,
-    Timestamp, Workload,
+    Capacity, DurationMs, Instance, Kind, NodeId, NodeStatus, Origin, Phase, Replicas, StopCause,
+    Timestamp, VolumeMount, Workload,
 };
 use spawnery_placement::{NODE_LABEL, Pool, Request, choose};
 use std::collections::{BTreeMap, BTreeSet};
@@ -247,7 +247,12 @@ fn pending_settled(state: &State, pool: &Pool, instance: &Instance) -> Missing {
         },
         avoid: &none,
     };
-    match choose(pool, &request) {
+    let mut nodes = pool.iter().map(|(node, _)| node).filter(|node| {
+        request.node.is_none_or(|only| only == *node)
+            && volumes_allow(state, workload, instance, *node)
+    });
+    let fits = nodes.find_map(|node| choose(pool, &Request { node: Some(node), ..request }));
+    match fits {
         Some(node) => Err(format!("{} waits, but fits on {node}", instance.id)),
         None => Ok(()),
     }
@@ -327,4 +332,25 @@ fn is_outdated(state: &State, entry: &WorkloadEntry, instance: &Instance) -> boo
         old.process == new.process && old.stop == new.stop && old.constraints == new.constraints;
     let node = instance.node.and_then(|node| state.node(node));
     !same || node.is_none_or(|node| node.node.draining)
+}
+
+/// Whether the volumes of a pending instance are on `node` or nowhere, and free there.
+fn volumes_allow(state: &State, workload: &Workload, pending: &Instance, node: NodeId) -> bool {
+    let per_node = matches!(pending.origin, Origin::NodeReplica { .. });
+    volumes_of(workload).iter().all(|mine| {
+        let known = state.volume(&mine.name);
+        let here = known.is_none_or(|volume| per_node || volume.nodes.contains(&node));
+        let mut others = state.instances().filter(|it| {
+            it.node == Some(node) && it.phase.holds_reservation() && it.id != pending.id
+        });
+        let taken = others.any(|other| {
+            let theirs = volumes_of(state.definition_of(other));
+            theirs.iter().any(|it| it.name == mine.name && (it.exclusive || mine.exclusive))
+        });
+        here && !taken
+    })
+}
+
+fn volumes_of(workload: &Workload) -> &[VolumeMount] {
+    workload.surroundings.as_ref().map_or(&[], |surroundings| &surroundings.volumes)
 }
