@@ -81,7 +81,8 @@ pub(crate) const FIELDS: &[Field<Draft>] = &[
     },
     Field {
         name: "network",
-        doc: "What it can reach: nothing (`none`, the default) or all that its node can (`host`).",
+        doc: "What it can reach: nothing (`none`, the default), what `egress` allows (`private`), or all \
+              that its node can (`host`, which the node must allow).",
         schema: || schema::words(NETWORKS),
         read: |reader, node, draft| {
             draft.network = reader.word(node, NETWORKS).unwrap_or_default();
