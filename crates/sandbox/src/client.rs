@@ -4,17 +4,36 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
 use crate::fd_passing::{recv_with_fd, send_with_fd};
 use crate::launcher::connect;
+use crate::launcher::store::instance_dir;
 use crate::limits::PROTOCOL_VERSION;
 use crate::protocol::{
     Event, FrameError, Hello, Message, Reply, Request, decode_frame, encode_frame,
 };
+
+/// The private writable layer of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerPaths {
+    /// What was written below `/`, as overlayfs keeps it, with what the launcher writes itself:
+    /// `etc/hostname`, `etc/hosts` and `etc/resolv.conf`, and empty places to mount on.
+    pub upper: PathBuf,
+    /// The same below `/usr`, if that is the host's under a writable layer; else it is empty.
+    pub usr_upper: PathBuf,
+}
+
+/// Where the private writable layer of an instance is. It is there from the start until `Forget`,
+/// if the instance was started with `keeps_layer`; once the instance has ended nothing of it is
+/// mounted, and its folders may be renamed away.
+pub fn layer_of(data: &Path, instance: &str) -> LayerPaths {
+    let layer = data.join(instance_dir(instance)).join("layer");
+    LayerPaths { upper: layer.join("upper"), usr_upper: layer.join("usr-upper") }
+}
 
 /// Time that the launcher gets to say hello.
 const HELLO_WITHIN: Duration = Duration::from_secs(5);

@@ -13,8 +13,11 @@ use rustix::net::{
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
 };
 
-/// Descriptors taken from one message: an exec in a sandbox brings the most, four.
-const FDS_MAX: usize = 4;
+use crate::limits::MOUNTS_MAX;
+
+/// Descriptors taken from one message: the start of a main process brings the most, its three
+/// streams, its mounts, and a memory file if the message is large.
+const FDS_MAX: usize = 4 + MOUNTS_MAX;
 
 /// Sends `bytes`, with `fd` attached to the first of them, and returns how many were sent.
 /// If that is fewer than all, the rest must follow without the descriptor.

@@ -20,6 +20,7 @@ pub mod spec;
 mod base;
 mod cgroup;
 mod init;
+mod kind;
 mod rootfs;
 mod seccomp;
 #[allow(unsafe_code)]

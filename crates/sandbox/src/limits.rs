@@ -88,6 +88,27 @@ pub const SPARES_MAX: u32 = 24;
 /// Milliseconds without a start after which the spares beyond the configured ones are ended.
 pub const SPARES_SURPLUS_MS: u64 = 30_000;
 
+/// Layers of one root: as many as Docker allows an image, and few enough that the options of the
+/// overlay, about 20 bytes a layer, fit into the page that `mount(2)` reads.
+pub const LAYERS_MAX: usize = 128;
+
+/// Mounts and devices of one sandbox together: their descriptors travel in one message, of which
+/// the kernel takes at most 253 (`unix(7)`).
+pub const MOUNTS_MAX: usize = 64;
+
+/// Further groups of a user: what one system call and a small message hold.
+pub const GROUPS_MAX: usize = 64;
+
+/// Bytes of all secret files of one sandbox together: they are in memory as long as it lives.
+pub const SECRET_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Secret files of one sandbox.
+pub const SECRET_FILES_MAX: usize = 256;
+
+/// Largest `/etc/passwd` of a root that is looked into for a user's name and home: it is read at
+/// each start.
+pub const PASSWD_BYTES_MAX: u64 = 256 * 1024;
+
 /// Largest message to the init of a sandbox that is sent inline; a larger one goes by memfd.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 

@@ -3,8 +3,8 @@
 
 use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, chown, symlink};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::mount::{
@@ -215,7 +215,55 @@ fn stage_dev() -> io::Result<()> {
             _ => Err(error),
         })?;
     }
+    fs::create_dir_all(STAGE_NODES)?;
+    mount("tmpfs", STAGE_NODES, "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=0700")?;
     Ok(())
+}
+
+/// Mount point, in the data folder, of the nodes of further devices.
+const STAGE_NODES: &str = "stage/nodes";
+
+/// A detached view of a folder or file of the host, without what is mounted in it.
+pub(crate) fn open_mount(source: &Path, read_only: bool) -> io::Result<OwnedFd> {
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(rustix::fs::CWD, source, clone)?;
+    let read_only = if read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | read_only;
+    sys::mount_setattr_private(tree.as_fd(), attributes)?;
+    Ok(tree)
+}
+
+/// A detached view of a device node of the host, with the permissions that it has there.
+pub(crate) fn open_device(path: &Path) -> io::Result<OwnedFd> {
+    let kind = fs::metadata(path)?.file_type();
+    if !kind.is_char_device() && !kind.is_block_device() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no device"));
+    }
+    let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let node = open_tree(rustix::fs::CWD, path, clone)?;
+    let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    sys::mount_setattr(node.as_fd(), false, attributes, None)?;
+    Ok(node)
+}
+
+/// The same with a node of our own for the device, which the ids of sandboxes may use: those
+/// that own it on the host are not there. Only where it is mounted it can be seen. Needs root.
+pub(crate) fn make_device(path: &Path) -> io::Result<OwnedFd> {
+    let metadata = fs::metadata(path)?;
+    let kind = rustix::fs::FileType::from_raw_mode(metadata.mode());
+    use rustix::fs::FileType::{BlockDevice, CharacterDevice};
+    if !matches!(kind, BlockDevice | CharacterDevice) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no device"));
+    }
+    let letter = if kind == BlockDevice { 'b' } else { 'c' };
+    let node = Path::new(STAGE_NODES).join(format!("{letter}{}", metadata.rdev()));
+    let mode = rustix::fs::Mode::from_raw_mode(0o666);
+    match rustix::fs::mknodat(rustix::fs::CWD, &node, kind, mode, metadata.rdev()) {
+        Ok(()) => fs::set_permissions(&node, fs::Permissions::from_mode(0o666))?,
+        Err(rustix::io::Errno::EXIST) => {}
+        Err(error) => return Err(error.into()),
+    }
+    open_device(&node)
 }
 
 /// Folders and links of `/dev` besides the nodes.

@@ -2,10 +2,14 @@
 
 use minicbor::{Decode, Encode};
 
-use crate::limits::{INSTANCE_ID_BYTES_MAX, LOG_BYTES_MAX_DEFAULT, TMP_BYTES_MAX_DEFAULT};
+use crate::kind::check_root;
+use crate::limits::{
+    GROUPS_MAX, HOST_ID_COUNT, INSTANCE_ID_BYTES_MAX, LOG_BYTES_MAX_DEFAULT, MOUNTS_MAX,
+    SECRET_BYTES_MAX, SECRET_FILES_MAX, TMP_BYTES_MAX_DEFAULT,
+};
 
-/// One sandbox with its main process.
-#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+/// One sandbox with its main process. Has no `Debug` of what could be a secret.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct SandboxSpec {
     /// Program and arguments; the program is looked for in `PATH` inside the sandbox.
@@ -51,7 +55,8 @@ pub struct SandboxSpec {
     #[n(13)]
     pub root: Option<RootSpec>,
     /// As whom the processes run; without, as `user` (1000) over the view of the host, and as
-    /// user 0 of the sandbox over a root of its own.
+    /// user 0 of the sandbox over a root of its own. User 0 may do inside what a package manager
+    /// does; others may do nothing special. Without root there is only this one user, and no groups.
     #[n(14)]
     pub user: Option<UserSpec>,
     /// Folders and files of the host that are seen inside.
@@ -79,6 +84,23 @@ pub struct SandboxSpec {
     /// runtime, which isolates by itself. Only output, limits of the log and the end are looked after.
     #[n(22)]
     pub unisolated: Option<bool>,
+}
+
+impl std::fmt::Debug for SandboxSpec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let files: Vec<&str> = self.files.iter().map(|file| file.path.as_str()).collect();
+        f.debug_struct("SandboxSpec")
+            .field("argv", &self.argv)
+            .field("hostname", &self.hostname)
+            .field("network", &self.network)
+            .field("root", &self.root)
+            .field("user", &self.user)
+            .field("mounts", &self.mounts)
+            .field("devices", &self.devices)
+            .field("files", &files)
+            .field("secret_files", &self.secret_files)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The root of a sandbox: read-only layers under the private writable one.
@@ -222,6 +244,63 @@ impl SandboxSpec {
         for file in &self.files {
             file.check()?;
         }
+        self.root.as_ref().map_or(Ok(()), check_root)?;
+        self.user.as_ref().map_or(Ok(()), UserSpec::check)?;
+        self.check_mounts()?;
+        self.check_secrets()
+    }
+
+    fn check_mounts(&self) -> Result<(), String> {
+        let (mounts, devices) = (self.mounts.iter().flatten(), self.devices.iter().flatten());
+        let count = mounts.clone().count() + devices.clone().count();
+        if count > MOUNTS_MAX {
+            return Err(format!("mounts: {count} with the devices are more than {MOUNTS_MAX}"));
+        }
+        for MountSpec { source, target, .. } in mounts {
+            if !is_normalized(source) {
+                return Err(format!("mounts: `{source}` must be an absolute, normalized path"));
+            }
+            if !is_normalized(target) || is_below(target, &["proc", "sys", "dev"]) {
+                return Err(format!("mounts: nothing can be mounted at `{target}`"));
+            }
+        }
+        for device in devices {
+            let name = device.strip_prefix("/dev/").unwrap_or_default();
+            let first = name.split('/').next().unwrap_or_default();
+            if !is_normalized(device) || first.is_empty() || is_part_of_dev(first) {
+                return Err(format!("devices: `{device}` is no further device below /dev"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_secrets(&self) -> Result<(), String> {
+        let files = self.secret_files.as_deref().unwrap_or_default();
+        let bytes: u64 = files.iter().map(|file| file.bytes.len() as u64).sum();
+        if bytes > SECRET_BYTES_MAX || files.len() > SECRET_FILES_MAX {
+            return Err(format!(
+                "secret_files: more than {SECRET_FILES_MAX} files or {SECRET_BYTES_MAX} bytes"
+            ));
+        }
+        for SecretFile { name, .. } in files {
+            if name.len() > 255 || name.contains('/') || !is_normalized(&format!("/{name}")) {
+                return Err(format!("secret_files: `{name}` is not the name of a file"));
+            }
+        }
+        check_env("secret_env", self.secret_env.as_deref().unwrap_or_default())
+    }
+}
+
+impl UserSpec {
+    fn check(&self) -> Result<(), String> {
+        let ids = [self.uid, self.gid].into_iter().chain(self.groups.iter().copied());
+        if let Some(id) = ids.into_iter().find(|id| *id >= HOST_ID_COUNT) {
+            return Err(format!("user: {id} is not below {HOST_ID_COUNT}"));
+        }
+        let count = self.groups.len();
+        if count > GROUPS_MAX {
+            return Err(format!("user: {count} groups are more than {GROUPS_MAX}"));
+        }
         Ok(())
     }
 }
@@ -296,8 +375,7 @@ impl FileSpec {
         if !is_normalized(path) {
             return Err(format!("files: `{path}` must be an absolute, normalized path"));
         }
-        let top = path.split('/').nth(1).unwrap_or_default();
-        if matches!(top, "proc" | "sys" | "dev") {
+        if is_below(path, &["proc", "sys", "dev"]) {
             return Err(format!("files: `{path}` is not in a writable part of the sandbox"));
         }
         if self.mode & !0o777 != 0 {
@@ -349,7 +427,18 @@ pub fn is_instance_id(id: &str) -> bool {
         && id.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
 }
 
-fn is_normalized(path: &str) -> bool {
+/// Whether a path is one of these top folders, or below it.
+fn is_below(path: &str, tops: &[&str]) -> bool {
+    path.split('/').nth(1).is_some_and(|top| tops.contains(&top))
+}
+
+/// Whether each sandbox has this in its `/dev` anyway.
+fn is_part_of_dev(name: &str) -> bool {
+    const OTHERS: [&str; 7] = ["fd", "ptmx", "pts", "shm", "stderr", "stdin", "stdout"];
+    OTHERS.contains(&name) || crate::rootfs::device_names().any(|device| device == name)
+}
+
+pub(crate) fn is_normalized(path: &str) -> bool {
     path.len() > 1
         && path.len() < 4096
         && !path.contains('\0')
@@ -369,20 +458,25 @@ fn check_process(
     if argv.iter().any(|arg| arg.contains('\0')) {
         return Err("argv: an argument contains a NUL byte".to_owned());
     }
-    for (name, value) in env {
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(format!("env: `{name}` is not a name"));
-        }
-        if value.contains('\0') {
-            return Err(format!("env: the value of `{name}` contains a NUL byte"));
-        }
-    }
+    check_env("env", env)?;
     match working_directory {
         Some(path) if path != "/" && !is_normalized(path) => {
             Err(format!("working_directory: `{path}` must be an absolute, normalized path"))
         }
         _ => Ok(()),
     }
+}
+
+fn check_env(field: &str, env: &[(String, String)]) -> Result<(), String> {
+    for (name, value) in env {
+        if name.is_empty() || name.contains(['=', '\0']) {
+            return Err(format!("{field}: `{name}` is not a name"));
+        }
+        if value.contains('\0') {
+            return Err(format!("{field}: the value of `{name}` contains a NUL byte"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -90,6 +90,17 @@ pub(crate) fn mount_setattr(
         propagation: 0,
         userns_fd: userns.map_or(0, |fd| fd.as_raw_fd() as u64),
     };
+    set_mount_attr(fd, recursive, &attr)
+}
+
+/// Sets attributes of one mount, and lets nothing that is mounted elsewhere appear in it.
+pub(crate) fn mount_setattr_private(fd: BorrowedFd<'_>, attributes: u64) -> io::Result<()> {
+    let propagation = libc::MS_PRIVATE;
+    let attr = libc::mount_attr { attr_set: attributes, attr_clr: 0, propagation, userns_fd: 0 };
+    set_mount_attr(fd, false, &attr)
+}
+
+fn set_mount_attr(fd: BorrowedFd<'_>, recursive: bool, attr: &libc::mount_attr) -> io::Result<()> {
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a C string and attr is valid for its size.
     let ret = unsafe {
@@ -98,7 +109,7 @@ pub(crate) fn mount_setattr(
             fd.as_raw_fd(),
             c"".as_ptr(),
             flags,
-            &raw const attr,
+            std::ptr::from_ref(attr),
             std::mem::size_of::<libc::mount_attr>(),
         )
     };
@@ -141,32 +152,15 @@ pub(crate) fn set_name(name: &CStr) {
     unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
 }
 
-/// Sets real, effective and saved user and group id, and drops supplementary groups if asked.
-/// Raw system calls: there is one thread, so glibc's broadcast to threads is not needed.
-pub(crate) fn set_ids(uid: u32, gid: u32, drop_groups: bool) -> io::Result<()> {
-    // SAFETY: integers only, and a null pointer with the length 0.
+/// Sets real, effective and saved user and group id, and the supplementary groups to exactly
+/// those given. Raw system calls: there is one thread, so glibc's broadcast to threads is not
+/// needed.
+pub(crate) fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
+    // SAFETY: integers, and a pointer to as many of them as the length says.
     unsafe {
-        if drop_groups {
-            check(libc::syscall(libc::SYS_setgroups, 0usize, std::ptr::null::<u32>()))?;
-        }
+        check(libc::syscall(libc::SYS_setgroups, groups.len(), groups.as_ptr()))?;
         check(libc::syscall(libc::SYS_setresgid, gid, gid, gid))?;
         check(libc::syscall(libc::SYS_setresuid, uid, uid, uid))?;
-    }
-    Ok(())
-}
-
-/// Changes only the effective ids; with user 0 as the real one the change can be undone.
-pub(crate) fn set_effective_ids(uid: u32, gid: u32) -> io::Result<()> {
-    const KEEP: u32 = u32::MAX;
-    // SAFETY: integers only.
-    unsafe {
-        if uid == 0 {
-            check(libc::syscall(libc::SYS_setresuid, KEEP, uid, KEEP))?;
-            check(libc::syscall(libc::SYS_setresgid, KEEP, gid, KEEP))?;
-        } else {
-            check(libc::syscall(libc::SYS_setresgid, KEEP, gid, KEEP))?;
-            check(libc::syscall(libc::SYS_setresuid, KEEP, uid, KEEP))?;
-        }
     }
     Ok(())
 }

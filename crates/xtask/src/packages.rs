@@ -33,6 +33,11 @@ pub const FOR_TESTS: &[Package] = &[
         file: "/usr/bin/setpriv",
         reason: "running the tests of the rootless sandbox without root",
     },
+    Package {
+        name: "busybox-static",
+        file: "/usr/bin/busybox",
+        reason: "the programs of the smallest root that is not the host's",
+    },
 ];
 
 /// What `cargo xtask bench` needs.

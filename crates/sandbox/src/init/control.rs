@@ -9,15 +9,15 @@ use minicbor::{Decode, Encode};
 use crate::fd_passing::{recv_with_fds, send_with_fds};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::protocol::DialError;
-use crate::spec::FileSpec;
+use crate::spec::{FileSpec, SecretFile};
 
-/// From the launcher to the init.
-#[derive(Debug, Encode, Decode)]
+/// From the launcher to the init. Without `Debug`, because it may hold secrets.
+#[derive(Encode, Decode)]
 pub(crate) enum ToInit {
     /// The ids are mapped; the setup may go on.
     #[n(0)]
     Mapped,
-    /// Run a process. Its three standard streams are attached.
+    /// Run a process. Its three standard streams are attached, and then what is mounted.
     #[n(1)]
     Run(#[n(0)] Run),
     /// Send a signal.
@@ -42,7 +42,7 @@ pub(crate) enum ToInit {
 }
 
 /// A process to run.
-#[derive(Debug, Encode, Decode)]
+#[derive(Encode, Decode)]
 pub(crate) struct Run {
     #[n(0)]
     pub(crate) process: u32,
@@ -58,7 +58,7 @@ pub(crate) struct Run {
 }
 
 /// What makes a prepared sandbox that of one instance.
-#[derive(Debug, Encode, Decode)]
+#[derive(Encode, Decode)]
 pub(crate) struct Personal {
     #[n(0)]
     pub(crate) hostname: String,
@@ -69,6 +69,11 @@ pub(crate) struct Personal {
     /// `RLIMIT_NPROC`, where no control group limits the processes.
     #[n(3)]
     pub(crate) processes_max: Option<u64>,
+    /// Where the attached trees are mounted, in the same order.
+    #[n(4)]
+    pub(crate) mount_targets: Vec<String>,
+    #[n(5)]
+    pub(crate) secret_files: Vec<SecretFile>,
 }
 
 /// From the init to the launcher.

@@ -6,7 +6,11 @@
 
 pub(crate) mod control;
 mod dial;
+mod identity;
+mod inside;
+mod personal;
 mod process;
+mod root;
 mod setup;
 
 use std::collections::BTreeMap;
@@ -20,6 +24,8 @@ use seccompiler::BpfProgram;
 
 use self::control::{FromInit, Run, ToInit};
 use self::dial::Dials;
+use self::identity::Identity;
+use crate::kind::Kind;
 use crate::rootfs::Rootfs;
 use crate::sys;
 
@@ -32,8 +38,10 @@ pub(crate) struct Plan<'a> {
     pub(crate) layer_dir: PathBuf,
     /// Files that bring this process into its control groups.
     pub(crate) join_files: Vec<OwnedFd>,
-    /// Whether there is a network namespace of its own.
-    pub(crate) own_network: bool,
+    /// What is set up.
+    pub(crate) kind: &'a Kind,
+    /// Device nodes that the launcher has made for it, by their paths.
+    pub(crate) devices: Vec<(String, OwnedFd)>,
     pub(crate) control: OwnedFd,
 }
 
@@ -56,22 +64,20 @@ impl<T, E: Into<io::Error>> AtStep<T> for Result<T, E> {
 }
 
 /// Runs as the init of a new sandbox, until the end of the process.
-pub(crate) fn run(plan: Plan<'_>) -> ! {
-    let control = match setup::set_up(&plan) {
-        Ok(()) => plan.control,
+pub(crate) fn run(mut plan: Plan<'_>) -> ! {
+    let identity = match setup::set_up(&plan) {
+        Ok(identity) => identity,
         Err(error) => {
             let _ = control::send(&plan.control, &failed(0, error), &[]);
             sys::exit_now(1)
         }
     };
-    if control::send(&control, &FromInit::Ready, &[]).is_ok() {
-        let init = Init {
-            control,
-            filter: plan.filter,
-            rootful: plan.rootfs.rootful,
-            processes: BTreeMap::new(),
-            dials: Dials::default(),
-        };
+    // What was needed to get in here leads out.
+    plan.join_files.clear();
+    plan.devices.clear();
+    if control::send(&plan.control, &FromInit::Ready, &[]).is_ok() {
+        let init =
+            Init { plan: &plan, identity, processes: BTreeMap::new(), dials: Dials::default() };
         let _ = init.serve();
     }
     sys::exit_now(0)
@@ -82,9 +88,8 @@ fn failed(process: u32, error: StepError) -> FromInit {
 }
 
 struct Init<'a> {
-    control: OwnedFd,
-    filter: &'a BpfProgram,
-    rootful: bool,
+    plan: &'a Plan<'a>,
+    identity: Identity,
     /// The processes that were asked for, by their id in this PID namespace.
     processes: BTreeMap<i32, u32>,
     dials: Dials,
@@ -103,9 +108,9 @@ impl Init<'_> {
                     return Ok(());
                 }
             }
-            self.dials.advance(&self.control)?;
+            self.dials.advance(&self.plan.control)?;
             if control_ready {
-                let Some((message, fds)) = control::recv_from_launcher(&self.control)? else {
+                let Some((message, fds)) = control::recv_from_launcher(&self.plan.control)? else {
                     return Ok(());
                 };
                 self.handle(message, fds)?;
@@ -116,8 +121,10 @@ impl Init<'_> {
     /// Waits for something to do: whether there is a message, and whether a child ended.
     fn wait(&self, signals: &OwnedFd) -> io::Result<(bool, bool)> {
         let timeout = self.dials.timeout();
-        let mut fds =
-            vec![PollFd::new(&self.control, PollFlags::IN), PollFd::new(signals, PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::new(&self.plan.control, PollFlags::IN),
+            PollFd::new(signals, PollFlags::IN),
+        ];
         fds.extend(self.dials.poll_fds());
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => Ok((!fds[0].revents().is_empty(), !fds[1].revents().is_empty())),
@@ -133,7 +140,7 @@ impl Init<'_> {
                 self.signal(process, signal);
                 Ok(())
             }
-            ToInit::Dial { id, port } => self.dials.begin(&self.control, id, port),
+            ToInit::Dial { id, port } => self.dials.begin(&self.plan.control, id, port),
             ToInit::Mapped | ToInit::InMemoryFile => Ok(()),
         }
     }
@@ -146,28 +153,28 @@ impl Init<'_> {
                 let pidfd =
                     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
                 let attached: Vec<_> = pidfd.iter().map(|fd| fd.as_fd()).collect();
-                control::send(&self.control, &FromInit::Started { process }, &attached)
+                control::send(&self.plan.control, &FromInit::Started { process }, &attached)
             }
             Err(error) => {
-                control::send(&self.control, &failed(process, error), &[])?;
+                control::send(&self.plan.control, &failed(process, error), &[])?;
                 // Without its main process a sandbox has no purpose.
                 if process == 0 { Err(io::ErrorKind::Other.into()) } else { Ok(()) }
             }
         }
     }
 
-    fn try_run(&self, run: Run, fds: &[OwnedFd]) -> Result<Pid, StepError> {
-        let [stdin, stdout, stderr] = fds else {
+    fn try_run(&mut self, run: Run, fds: &[OwnedFd]) -> Result<Pid, StepError> {
+        let [stdin, stdout, stderr, mounts @ ..] = fds else {
             return Err(StepError {
                 step: "take over the standard streams".into(),
                 reason: format!("{} instead of 3 descriptors", fds.len()),
             });
         };
         if let Some(personal) = &run.personal {
-            setup::make_personal(personal, self.filter, self.rootful)?;
+            setup::make_personal(personal, mounts, self.plan, &mut self.identity)?;
         }
         let streams = [stdin, stdout, stderr].map(|fd| fd.as_raw_fd());
-        process::spawn(&run, streams, self.rootful)
+        process::spawn(&run, streams, &self.identity)
     }
 
     fn signal(&self, process: u32, signal: i32) {
@@ -191,7 +198,7 @@ impl Init<'_> {
                 continue;
             };
             let (code, signal) = (status.exit_status(), status.terminating_signal());
-            control::send(&self.control, &FromInit::Exited { process, code, signal }, &[])?;
+            control::send(&self.plan.control, &FromInit::Exited { process, code, signal }, &[])?;
             if process == 0 {
                 return Ok(true);
             }

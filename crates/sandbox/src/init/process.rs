@@ -10,21 +10,21 @@ use rustix::pipe::PipeFlags;
 use rustix::process::Pid;
 
 use super::control::Run;
+use super::identity::Identity;
 use super::{AtStep, StepError};
-use crate::limits::{OOM_SCORE_ADJ, USER_ID};
+use crate::limits::OOM_SCORE_ADJ;
 use crate::sys;
 
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-const HOME: &str = "/home/user";
 
 /// Forks, restricts the child and runs the program in it. Returns when the program runs, or
 /// with the reason why it does not.
-pub(super) fn spawn(run: &Run, streams: [RawFd; 3], rootful: bool) -> Result<Pid, StepError> {
-    let program = Program::new(run).at("read the arguments")?;
+pub(super) fn spawn(run: &Run, streams: [RawFd; 3], identity: &Identity) -> Result<Pid, StepError> {
+    let program = Program::new(run, identity).at("read the arguments")?;
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at("make a pipe")?;
     let pid = sys::fork().at("fork")?;
     if pid == 0 {
-        let error = become_program(&program, streams, rootful);
+        let error = become_program(&program, streams, identity);
         let text = format!("{}\n{}", error.step, error.reason);
         let _ = fs::File::from(writer).write_all(text.as_bytes());
         sys::exit_now(127)
@@ -48,11 +48,13 @@ struct Program {
     argv: Vec<CString>,
     env: Vec<CString>,
     working_directory: String,
+    /// Whether `/` will do where the working directory is not there: it is but a default.
+    root_will_do: bool,
 }
 
 impl Program {
-    fn new(run: &Run) -> io::Result<Self> {
-        let env = with_defaults(&run.env);
+    fn new(run: &Run, identity: &Identity) -> io::Result<Self> {
+        let env = with_defaults(&run.env, identity);
         let name = run.argv.first().cloned().unwrap_or_default();
         let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
         let paths = if name.contains('/') {
@@ -63,24 +65,25 @@ impl Program {
         };
         let home = env.iter().find(|(name, _)| name == "HOME").map(|(_, home)| home.clone());
         let working_directory =
-            run.working_directory.clone().or(home).unwrap_or_else(|| HOME.to_owned());
+            run.working_directory.clone().or(home).unwrap_or_else(|| identity.home.clone());
         Ok(Self {
             paths: c_strings(paths)?,
             argv: c_strings(run.argv.iter().cloned())?,
             env: c_strings(env.iter().map(|(name, value)| format!("{name}={value}")))?,
             name,
             working_directory,
+            root_will_do: run.working_directory.is_none(),
         })
     }
 }
 
 /// The given environment, and defaults for what every program expects.
-fn with_defaults(given: &[(String, String)]) -> Vec<(String, String)> {
+fn with_defaults(given: &[(String, String)], identity: &Identity) -> Vec<(String, String)> {
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let defaults = [
         ("PATH", PATH_DEFAULT),
-        ("HOME", HOME),
-        ("USER", "user"),
+        ("HOME", &identity.home),
+        ("USER", &identity.name),
         ("LANG", "C.UTF-8"),
         ("HOSTNAME", &host),
         ("TMPDIR", "/tmp"),
@@ -95,26 +98,30 @@ fn c_strings(strings: impl IntoIterator<Item = String>) -> io::Result<Vec<CStrin
 }
 
 /// In the child: gives everything up, then runs the program. Returns only an error.
-fn become_program(program: &Program, streams: [RawFd; 3], rootful: bool) -> StepError {
-    match restrict(program, streams, rootful) {
+fn become_program(program: &Program, streams: [RawFd; 3], identity: &Identity) -> StepError {
+    match restrict(program, streams, identity) {
         Ok(()) => run_program(program),
         Err(error) => error,
     }
 }
 
-fn restrict(program: &Program, streams: [RawFd; 3], rootful: bool) -> Result<(), StepError> {
+fn restrict(program: &Program, streams: [RawFd; 3], identity: &Identity) -> Result<(), StepError> {
     rustix::process::setsid().at("begin a session")?;
     raise_oom_score();
     for (from, to) in streams.into_iter().zip(0..) {
         sys::dup_onto(from, to).at("take over the standard streams")?;
     }
     sys::unblock_signals();
-    if rootful {
-        sys::set_ids(USER_ID, USER_ID, true).at("become the user")?;
+    if identity.rootful {
+        let user = &identity.user;
+        sys::set_ids(user.uid, user.gid, &user.groups).at("become the user")?;
     }
-    sys::set_capabilities(0).at("drop all capabilities")?;
+    sys::set_capabilities(identity.capabilities()).at("drop the capabilities")?;
     let dir = &program.working_directory;
-    rustix::process::chdir(dir.as_str()).at(&format!("change to the folder {dir}"))
+    match rustix::process::chdir(dir.as_str()) {
+        Err(_) if program.root_will_do => rustix::process::chdir("/").at("change to the folder /"),
+        changed => changed.at(&format!("change to the folder {dir}")),
+    }
 }
 
 /// Makes this process a likelier victim than the init. Best effort: where it is refused, the

@@ -1,70 +1,91 @@
 //! Makes the inside of a sandbox, in two steps: what all sandboxes have in common, which can
 //! be done ahead of time, and what one instance has of its own.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{MountFlags, OpenTreeFlags, UnmountFlags, mount, open_tree, unmount};
-use seccompiler::BpfProgram;
 
 use super::control::{self, Personal, ToInit};
-use super::{AtStep, Plan, StepError};
-use crate::base::BASE_DIR;
-use crate::limits::{OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT, USER_ID};
-use crate::rootfs::{self, Hidden, Rootfs, STAGE_DEV, STAGE_USR, UsrView};
+use super::identity::Identity;
+use super::inside::Inside;
+use super::root::{self, Sources};
+use super::{AtStep, Plan, StepError, personal};
+use crate::limits::{OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT};
+use crate::rootfs::{self, Hidden, Rootfs};
 use crate::spec::FileSpec;
 use crate::sys;
 
-/// Permission bits of a capability set: `capability.h`.
-const CAP_KILL: u64 = 1 << 5;
-const CAP_SETGID: u64 = 1 << 6;
-const CAP_SETUID: u64 = 1 << 7;
-const CAP_SETPCAP: u64 = 1 << 8;
-/// What the init keeps: to signal and to become the user, and to give the rest up.
-const INIT_CAPABILITIES: u64 = CAP_KILL | CAP_SETGID | CAP_SETUID | CAP_SETPCAP;
-
 /// Secure bits, `capabilities(7)`: NOROOT (1) on, so that user 0 is nobody special to exec;
-/// NO_SETUID_FIXUP (4) off, because becoming the user must drop all capabilities; KEEP_CAPS
+/// NO_SETUID_FIXUP (4) off, because becoming another user must drop all capabilities; KEEP_CAPS
 /// (16) off; NO_CAP_AMBIENT_RAISE (64) on; each with its lock.
 const SECURE_BITS: u64 = 0b1110_1011;
+/// The same with NOROOT off: user 0 keeps at exec what it has. It gains nothing, because of
+/// no_new_privs and the bounding set.
+const SECURE_BITS_OF_ROOT: u64 = 0b1110_1010;
 
-/// The common part: namespaces, mounts, root.
-pub(super) fn set_up(plan: &Plan<'_>) -> Result<(), StepError> {
+/// The common part: namespaces, mounts, root. Returns as whom processes will run.
+pub(super) fn set_up(plan: &Plan<'_>) -> Result<Identity, StepError> {
     let mut keep: Vec<_> = plan.join_files.iter().map(AsRawFd::as_raw_fd).collect();
     keep.push(plan.control.as_raw_fd());
+    keep.extend(plan.devices.iter().map(|(_, node)| node.as_raw_fd()));
     sys::close_except(&keep);
     sys::reset_signals();
+    rustix::process::umask(Mode::from_raw_mode(0o022));
     sys::set_name(c"init");
     sys::overwrite_command_line(b"init");
     wait_for_id_maps(plan)?;
     for file in &plan.join_files {
         rustix::io::write(file, b"0").at("join the control group")?;
     }
-    sys::unshare(namespaces(plan.own_network)).at("make the namespaces")?;
+    sys::unshare(namespaces(plan.kind.own_network())).at("make the namespaces")?;
+    let mounts = open_early_mounts(plan)?;
     let sources = Sources::open(plan)?;
     if plan.rootfs.rootful {
-        sys::set_ids(0, 0, true).at("become the root of the sandbox")?;
+        sys::set_ids(0, 0, &[]).at("become the root of the sandbox")?;
     }
     // After the change of ids, which clears it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .at("bind the sandbox to the launcher")?;
     rustix::process::fchdir(&sources.layer).at("enter the private layer")?;
-    make_layer(plan.rootfs.rootful).at("make the private layer")?;
-    make_root(plan.rootfs, &sources)?;
+    root::make_layer(plan).at("make the private layer")?;
+    root::make(plan, &sources)?;
     rustix::process::chdir("root").at("enter the new root")?;
-    mount_contents(plan.rootfs, &sources)?;
+    root::make_mount_points(plan).at("make the mount points of the root")?;
+    mount_contents(plan, &sources)?;
     drop(sources);
     pivot().at("change the root")?;
-    if plan.own_network {
+    if plan.kind.own_network() {
         sys::loopback_up().at("bring up the loopback interface")?;
     }
-    as_user(plan.rootfs.rootful, || write_own_files("sandbox"))?;
-    warm_up();
-    restrict_init()
+    let identity = settle(plan, &mounts)?;
+    restrict_init(&identity)?;
+    Ok(identity)
+}
+
+/// What is done inside the new root.
+fn settle(plan: &Plan<'_>, mounts: &[OwnedFd]) -> Result<Identity, StepError> {
+    let inside = Inside::new().at("open the new root")?;
+    let mut identity = Identity::new(plan.kind, plan.rootfs.rootful);
+    let targets: Vec<String> =
+        plan.kind.early_mounts.iter().map(|mount| mount.target.clone()).collect();
+    personal::attach_mounts(&inside, &targets, mounts, &identity)?;
+    write_own_files(&inside, plan, PREPARED_HOSTNAME, &identity)?;
+    identity.look_up(&inside);
+    warm_up(&inside);
+    Ok(identity)
+}
+
+/// Copies of the mounts that only this process can make, while it still sees the host.
+fn open_early_mounts(plan: &Plan<'_>) -> Result<Vec<OwnedFd>, StepError> {
+    let open = |it: &crate::spec::MountSpec| {
+        let tree = rootfs::open_mount(Path::new(&it.source), it.read_only);
+        tree.at(&format!("mount {} from {}", it.target, it.source))
+    };
+    plan.kind.early_mounts.iter().map(open).collect()
 }
 
 /// The namespaces besides those of users and processes. That of control groups comes after
@@ -72,18 +93,6 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(), StepError> {
 fn namespaces(own_network: bool) -> i32 {
     let network = if own_network { libc::CLONE_NEWNET } else { 0 };
     libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP | network
-}
-
-/// The folders of the overlays, in the private layer, which is the current folder. What the
-/// workload sees as the top of a file system belongs to its user.
-fn make_layer(rootful: bool) -> io::Result<()> {
-    let user = rootful.then_some(USER_ID);
-    for (name, owner) in
-        [("upper", user), ("work", None), ("usr-upper", user), ("usr-work", None), ("root", None)]
-    {
-        rootfs::make_dir(Path::new(name), 0o755, owner)?;
-    }
-    Ok(())
 }
 
 /// Blocks until the launcher has written the id maps.
@@ -94,94 +103,20 @@ fn wait_for_id_maps(plan: &Plan<'_>) -> Result<(), StepError> {
     }
 }
 
-/// Places outside the new root, opened while this process still has the launcher's identity,
-/// because others may not pass through the data folder.
-struct Sources {
-    layer: OwnedFd,
-    base: OwnedFd,
-    usr: Option<OwnedFd>,
-    dev: Option<OwnedFd>,
-}
-
-impl Sources {
-    fn open(plan: &Plan<'_>) -> Result<Self, StepError> {
-        let open = |path: &Path| {
-            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, Mode::empty()).at(&format!("open {}", path.display()))
-        };
-        let rootfs = plan.rootfs;
-        let staged = |wanted: bool, path: &str| wanted.then(|| open(Path::new(path))).transpose();
-        Ok(Self {
-            layer: open(&plan.layer_dir)?,
-            base: open(Path::new(BASE_DIR))?,
-            usr: staged(rootfs.usr == UsrView::Writable, STAGE_USR)?,
-            dev: staged(rootfs.dev_template, STAGE_DEV)?,
-        })
-    }
-}
-
-/// Mounts the root: the base with a private layer over it, or, where the kernel refuses an
-/// overlay in a user namespace, a copy of the base in memory.
-fn make_root(rootfs: &Rootfs, sources: &Sources) -> Result<(), StepError> {
-    match overlay(&sources.base, "upper", "work", "root") {
-        Ok(()) => Ok(()),
-        Err(_) => {
-            mount("tmpfs", "root", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755")
-                .at("mount the root")?;
-            copy_base(sources, rootfs.rootful).at("copy the base into the root")
-        }
-    }
-}
-
-/// Mounts an overlay; all paths but `lower` are relative to the private layer.
-fn overlay(lower: &OwnedFd, upper: &str, work: &str, target: &str) -> io::Result<()> {
-    let options = format!(
-        "lowerdir=/proc/self/fd/{},upperdir={upper},workdir={work},userxattr\0",
-        lower.as_raw_fd()
-    );
-    let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
-        .map_err(|_| io::ErrorKind::InvalidInput)?;
-    mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options)?;
-    Ok(())
-}
-
-fn copy_base(sources: &Sources, rootful: bool) -> io::Result<()> {
-    let base = format!("/proc/self/fd/{}", sources.base.as_raw_fd());
-    let owner = rootful.then_some(USER_ID);
-    copy_folder(Path::new(&base), Path::new("root"), owner)
-}
-
-fn copy_folder(from: &Path, to: &Path, owner: Option<u32>) -> io::Result<()> {
-    for entry in fs::read_dir(from)? {
-        let entry = entry?;
-        let (kind, target) = (entry.file_type()?, to.join(entry.file_name()));
-        if kind.is_symlink() {
-            std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
-        } else if kind.is_dir() {
-            let mode = entry.metadata()?.permissions().mode() & 0o7777;
-            let closed = fs::read_dir(entry.path()).is_err();
-            rootfs::make_dir(&target, mode, owner)?;
-            if !closed {
-                copy_folder(&entry.path(), &target, owner)?;
-            }
-        } else {
-            fs::copy(entry.path(), &target)?;
-        }
-    }
-    Ok(())
-}
-
 /// Mounts everything below the root, which is the current folder.
-fn mount_contents(rootfs: &Rootfs, sources: &Sources) -> Result<(), StepError> {
-    mount_usr(sources)?;
-    for dir in &rootfs.system_dirs {
-        bind_read_only(&format!("/{dir}"), dir).at(&format!("bind /{dir}"))?;
+fn mount_contents(plan: &Plan<'_>, sources: &Sources) -> Result<(), StepError> {
+    let rootfs = plan.rootfs;
+    if plan.kind.over_host() {
+        root::make_usr(sources)?;
+        for dir in &rootfs.system_dirs {
+            bind_read_only(&format!("/{dir}"), dir).at(&format!("bind /{dir}"))?;
+        }
     }
     let proc_flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     mount("proc", "proc", "proc", proc_flags, None).at("mount /proc")?;
     match &sources.dev {
-        Some(dev) => clone_dev(dev),
-        None => bind_devices(),
+        Some(dev) if plan.kind.devices.is_empty() => clone_dev(dev),
+        _ => bind_devices(plan),
     }
     .at("make /dev")?;
     let pts = if rootfs.rootful {
@@ -196,20 +131,9 @@ fn mount_contents(rootfs: &Rootfs, sources: &Sources) -> Result<(), StepError> {
     hide_parts_of_proc(rootfs).at("mask /proc")
 }
 
-/// The layered `/usr` if the launcher has prepared one and the kernel takes it; else the
-/// host's, read-only.
-fn mount_usr(sources: &Sources) -> Result<(), StepError> {
-    if let Some(usr) = &sources.usr
-        && overlay(usr, "usr-upper", "usr-work", "root/usr").is_ok()
-    {
-        return Ok(());
-    }
-    bind_read_only("/usr", "usr").at("bind /usr")
-}
-
 /// A read-only view of a folder of the host, with what is mounted in it: a part may not be
 /// left out in a user namespace, because it could hide something.
-fn bind_read_only(host: &str, target: &str) -> io::Result<()> {
+pub(super) fn bind_read_only(host: &str, target: &str) -> io::Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC;
@@ -229,27 +153,37 @@ fn clone_dev(template: &OwnedFd) -> io::Result<()> {
     rootfs::attach(&tree, "dev")
 }
 
-/// The same from the host's nodes, one by one, for launchers that cannot make nodes.
-fn bind_devices() -> io::Result<()> {
+/// The same from the host's nodes, one by one, for launchers that cannot make nodes, and for
+/// sandboxes that have further ones.
+fn bind_devices(plan: &Plan<'_>) -> io::Result<()> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
     mount("tmpfs", "dev", "tmpfs", flags, c"mode=0755,size=64k")?;
     rootfs::make_dev_dirs(Path::new("dev"))?;
     for name in rootfs::device_names() {
-        let target = format!("dev/{name}");
-        File::create(&target)?;
-        let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
-        let node = open_tree(rustix::fs::CWD, format!("/dev/{name}"), clone)?;
-        sys::mount_setattr(
-            node.as_fd(),
-            false,
-            libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC,
-            None,
-        )?;
-        rootfs::attach(&node, &target)?;
+        attach_device(name, &rootfs::open_device(Path::new(&format!("/dev/{name}")))?)?;
+    }
+    for path in &plan.kind.devices {
+        let name = path.strip_prefix("/dev/").unwrap_or(path);
+        let named = |error: io::Error| io::Error::new(error.kind(), format!("{path}: {error}"));
+        match plan.devices.iter().find(|(device, _)| device == path) {
+            Some((_, node)) => attach_device(name, node),
+            None => rootfs::open_device(Path::new(path)).and_then(|it| attach_device(name, &it)),
+        }
+        .map_err(named)?;
     }
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::RDONLY | MountFlags::BIND;
     rustix::mount::mount_remount("dev", flags, c"")?;
     Ok(())
+}
+
+/// Mounts a node in the new `/dev`, which nobody else has written to.
+fn attach_device(name: &str, node: &OwnedFd) -> io::Result<()> {
+    let target = format!("dev/{name}");
+    if let Some(parent) = Path::new(&target).parent() {
+        fs::create_dir_all(parent)?;
+    }
+    File::create(&target)?;
+    rootfs::attach(node, &target)
 }
 
 /// Memory that counts to the sandbox, at first with the default size.
@@ -299,7 +233,8 @@ fn pivot() -> io::Result<()> {
 }
 
 /// What holds for the init and, by inheritance, for all that it starts.
-fn restrict_init() -> Result<(), StepError> {
+fn restrict_init(identity: &Identity) -> Result<(), StepError> {
+    let kept = identity.capabilities();
     sys::prctl(libc::PR_SET_DUMPABLE, 0).at("forbid core dumps")?;
     match sys::new_session_keyring() {
         Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
@@ -308,7 +243,7 @@ fn restrict_init() -> Result<(), StepError> {
         _ => {}
     }
     // capabilities(7): the kernel refuses the first number that it does not know.
-    for capability in 0..64 {
+    for capability in (0..64).filter(|bit| kept & (1 << bit) == 0) {
         match sys::prctl(libc::PR_CAPBSET_DROP, capability) {
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) && capability > 0 => break,
             result => result.at("drop the capability bounding set")?,
@@ -316,10 +251,10 @@ fn restrict_init() -> Result<(), StepError> {
     }
     sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64)
         .at("drop the ambient capabilities")?;
-    sys::prctl(libc::PR_SET_SECUREBITS, SECURE_BITS).at("lock the secure bits")?;
+    let bits = if kept == 0 { SECURE_BITS } else { SECURE_BITS_OF_ROOT };
+    sys::prctl(libc::PR_SET_SECUREBITS, bits).at("lock the secure bits")?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at("forbid new privileges")?;
     set_limits().at("set the resource limits")?;
-    rustix::process::umask(Mode::from_raw_mode(0o022));
     Ok(())
 }
 
@@ -333,30 +268,35 @@ fn set_limits() -> io::Result<()> {
     Ok(())
 }
 
-/// The part of one instance. Afterwards the init itself has given up what it had.
+/// The part of one instance, with detached trees for its mounts. Afterwards the init itself has
+/// given up what it had.
 pub(super) fn make_personal(
     personal: &Personal,
-    filter: &BpfProgram,
-    rootful: bool,
+    mounts: &[OwnedFd],
+    plan: &Plan<'_>,
+    identity: &mut Identity,
 ) -> Result<(), StepError> {
     rustix::system::sethostname(personal.hostname.as_bytes()).at("set the host name")?;
     if personal.tmp_bytes_max != TMP_BYTES_MAX_DEFAULT {
         resize_tmp(personal.tmp_bytes_max).at("set the size of /tmp")?;
     }
-    as_user(rootful, || {
-        write_own_files(&personal.hostname)?;
-        personal
-            .files
-            .iter()
-            .try_for_each(|file| write_file(file).at(&format!("write {}", file.path)))
-    })?;
+    let inside = Inside::new().at("open the root")?;
+    personal::attach_mounts(&inside, &personal.mount_targets, mounts, identity)?;
+    personal::give_secrets(&inside, &personal.secret_files, identity)?;
+    if personal.hostname != PREPARED_HOSTNAME {
+        write_own_files(&inside, plan, &personal.hostname, identity)?;
+    }
+    personal::write_files(&inside, &personal.files, identity)?;
+    if personal.files.iter().any(|file| file.path == "/etc/passwd") {
+        identity.look_up(&inside);
+    }
     if let Some(max) = personal.processes_max {
         use rustix::process::{Resource, Rlimit, setrlimit};
         setrlimit(Resource::Nproc, Rlimit { current: Some(max), maximum: Some(max) })
             .at("limit the processes")?;
     }
-    sys::set_capabilities(INIT_CAPABILITIES).at("drop the capabilities of the init")?;
-    sys::set_seccomp(filter).at("install the seccomp filter")
+    sys::set_capabilities(identity.of_init()).at("drop the capabilities of the init")?;
+    sys::set_seccomp(plan.filter).at("install the seccomp filter")
 }
 
 fn resize_tmp(bytes: u64) -> io::Result<()> {
@@ -367,28 +307,33 @@ fn resize_tmp(bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Does something with the identity of the workload's user and without capabilities.
-fn as_user(rootful: bool, work: impl FnOnce() -> Result<(), StepError>) -> Result<(), StepError> {
-    if !rootful {
-        return work();
-    }
-    sys::set_effective_ids(USER_ID, USER_ID).at("become the user")?;
-    let result = work();
-    sys::set_effective_ids(0, 0).at("become the root of the sandbox again")?;
-    result
-}
+/// Host name of a sandbox that is nobody's yet, and of those that want no other.
+const PREPARED_HOSTNAME: &str = "sandbox";
 
 /// The files that carry the host name. They are made ahead, because the first file in a
 /// folder costs an overlay a copy of the folder.
-fn write_own_files(host: &str) -> Result<(), StepError> {
+fn write_own_files(
+    inside: &Inside,
+    plan: &Plan<'_>,
+    host: &str,
+    identity: &Identity,
+) -> Result<(), StepError> {
     let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback\n");
-    fs::write("/etc/hostname", format!("{host}\n")).at("write /etc/hostname")?;
-    fs::write("/etc/hosts", hosts).at("write /etc/hosts")
+    let mut files = vec![("/etc/hostname", format!("{host}\n")), ("/etc/hosts", hosts)];
+    if plan.kind.root.is_some() {
+        // The view of the host has an empty one, but a layer may have anything.
+        files.push(("/etc/resolv.conf", String::new()));
+    }
+    let files: Vec<FileSpec> = files
+        .into_iter()
+        .map(|(path, text)| FileSpec { path: path.into(), mode: 0o644, bytes: text.into() })
+        .collect();
+    personal::write_files(inside, &files, identity)
 }
 
 /// Looks at what almost every program needs, so that the kernel knows these paths of the new
 /// mounts before the time of a start counts.
-fn warm_up() {
+fn warm_up(inside: &Inside) {
     const PATHS: &[&str] = &[
         "/bin/sh",
         "/etc/ld.so.cache",
@@ -408,24 +353,8 @@ fn warm_up() {
         "/usr/share/locale/locale.alias",
     ];
     for path in PATHS {
-        if let Ok(mut file) = File::open(path) {
-            let _ = io::Read::read(&mut file, &mut [0]);
+        if let Ok(file) = inside.open(path, OFlags::RDONLY) {
+            let _ = rustix::io::read(&file, &mut [0; 1]);
         }
     }
-}
-
-/// Writes one file; `/` is the sandbox's root, so no path leads out of it.
-fn write_file(file: &FileSpec) -> io::Result<()> {
-    if let Some(parent) = Path::new(&file.path).parent() {
-        fs::create_dir_all(parent)?;
-    }
-    // A new file instead of a change of the lower layer's.
-    match fs::remove_file(&file.path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let mut options = OpenOptions::new();
-    let mut out = options.write(true).create_new(true).mode(0o600).open(&file.path)?;
-    out.write_all(&file.bytes)?;
-    out.set_permissions(fs::Permissions::from_mode(file.mode))
 }

@@ -15,7 +15,8 @@ use super::store::Failure;
 use crate::cgroup::{Cgroups, Group};
 use crate::init::control::{self, ToInit};
 use crate::init::{self, Plan};
-use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, LOG_BYTES_MAX_DEFAULT, SETUP_MS_MAX, USER_ID};
+use crate::kind::Kind;
+use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, LOG_BYTES_MAX_DEFAULT, SETUP_MS_MAX};
 use crate::log::{LogWriter, Stream};
 use crate::rootfs::{self, Rootfs};
 use crate::spec::SandboxSpec;
@@ -31,6 +32,8 @@ pub(crate) struct Sandbox {
     pub(crate) dir: PathBuf,
     /// The instance that it belongs to; `None` while it is a spare.
     pub(crate) instance: Option<String>,
+    /// What it was set up as.
+    pub(crate) kind: Kind,
     pub(crate) init_pid: u32,
     pub(crate) init: OwnedFd,
     pub(crate) control: OwnedFd,
@@ -136,18 +139,13 @@ fn at<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Result
 
 impl Workshop {
     /// Makes the folder `dir` and starts an init with namespaces in it.
-    pub(crate) fn spawn(
-        &self,
-        number: u64,
-        dir: &Path,
-        own_network: bool,
-    ) -> Result<Sandbox, SpawnError> {
+    pub(crate) fn spawn(&self, number: u64, dir: &Path, kind: Kind) -> Result<Sandbox, SpawnError> {
         at("make the folder of the sandbox", make_dirs(dir, self.rootfs.rootful))?;
         let mut log = LogWriter::new(dir.join("log/0"), LOG_BYTES_MAX_DEFAULT);
         at("make the log", log.prepare())?;
         let group = self.cgroups.create(&format!("{}-{number}", self.run_name));
         let group = at("make the control group", group)?;
-        let result = self.start_init(dir, own_network, &group);
+        let result = self.start_init(dir, &kind, &group);
         let (init_pid, init, control) = match result {
             Ok(started) => started,
             Err(error) => {
@@ -158,6 +156,7 @@ impl Workshop {
         Ok(Sandbox {
             dir: dir.to_owned(),
             instance: None,
+            kind,
             init_pid,
             init,
             control,
@@ -179,7 +178,7 @@ impl Workshop {
     fn start_init(
         &self,
         dir: &Path,
-        own_network: bool,
+        kind: &Kind,
         group: &Group,
     ) -> Result<(u32, OwnedFd, OwnedFd), SpawnError> {
         let family = AddressFamily::UNIX;
@@ -187,6 +186,7 @@ impl Workshop {
         let (ours, theirs) = at("make a socket pair", pair)?;
         // The init makes the others, which takes a while, beside this process.
         let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
+        let devices = at("find the devices", self.make_devices(&kind.devices))?;
         let unified = at("open the control group", group.unified().transpose())?;
         let mut join_files = at("open the control group", group.join_files(false))?;
         let mut cloned = sys::clone_process(namespaces, unified.as_ref().map(AsRawFd::as_raw_fd));
@@ -201,11 +201,12 @@ impl Workshop {
                 filter: &self.filter,
                 layer_dir: dir.join("layer"),
                 join_files,
-                own_network,
+                kind,
+                devices,
                 control: theirs,
             }),
             Cloned::Parent { pid, pidfd } => {
-                let mapped = self.map_ids(pid).and_then(|()| {
+                let mapped = self.map_ids(pid, kind).and_then(|()| {
                     rustix::io::ioctl_fionbio(&ours, true)?;
                     control::send(&ours, &ToInit::Mapped, &[])
                 });
@@ -218,7 +219,20 @@ impl Workshop {
         }
     }
 
-    fn map_ids(&self, pid: u32) -> io::Result<()> {
+    /// Nodes for further devices, if this launcher can make them.
+    fn make_devices(&self, paths: &[String]) -> io::Result<Vec<(String, OwnedFd)>> {
+        if !self.rootfs.dev_template {
+            return Ok(Vec::new());
+        }
+        let make = |path: &String| {
+            rootfs::make_device(Path::new(path))
+                .map(|node| (path.clone(), node))
+                .map_err(|error| io::Error::new(error.kind(), format!("{path}: {error}")))
+        };
+        paths.iter().map(make).collect()
+    }
+
+    fn map_ids(&self, pid: u32, kind: &Kind) -> io::Result<()> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
         if self.rootfs.rootful {
             let map = format!("0 {HOST_ID_BASE} {HOST_ID_COUNT}\n");
@@ -226,9 +240,9 @@ impl Workshop {
             return fs::write(proc.join("gid_map"), map);
         }
         let (uid, gid) = (rustix::process::geteuid(), rustix::process::getegid());
-        fs::write(proc.join("uid_map"), format!("{USER_ID} {} 1\n", uid.as_raw()))?;
+        fs::write(proc.join("uid_map"), format!("{} {} 1\n", kind.user.uid, uid.as_raw()))?;
         fs::write(proc.join("setgroups"), "deny")?;
-        fs::write(proc.join("gid_map"), format!("{USER_ID} {} 1\n", gid.as_raw()))
+        fs::write(proc.join("gid_map"), format!("{} {} 1\n", kind.user.gid, gid.as_raw()))
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::core::Launcher;
 use super::sandbox::{Phase, Sandbox, kill};
+use crate::kind::Kind;
 use crate::limits::{SPARES_MAX, SPARES_SURPLUS_MS};
 
 /// Pause after the last activity before a spare is prepared, so that it delays no output.
@@ -16,14 +17,15 @@ const SPARE_AFTER_MAX: Duration = Duration::from_millis(20);
 const SPARE_FAILURES_MAX: u32 = 3;
 
 impl Launcher {
-    /// A spare that is set up, else one that is about to be.
-    pub(super) fn take_spare(&mut self) -> Option<u64> {
+    /// A spare of this kind that is set up, else one that is about to be.
+    pub(super) fn take_spare(&mut self, kind: &Kind) -> Option<u64> {
         if self.spare_due().is_none() {
             self.spares_lack_since = Instant::now();
         }
         let ready = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::Spare);
         let soon = |sandbox: &Sandbox| matches!(sandbox.phase, Phase::SettingUp(None));
-        let free = || self.sandboxes.iter().filter(|(_, it)| it.instance.is_none());
+        let fits = |it: &Sandbox| it.instance.is_none() && it.kind == *kind;
+        let free = || self.sandboxes.iter().filter(|(_, it)| fits(it));
         free()
             .find(|(_, it)| ready(it))
             .or_else(|| free().find(|(_, it)| soon(it)))
@@ -60,7 +62,7 @@ impl Launcher {
         if self.spare_due().is_none_or(|due| due > Instant::now()) {
             return;
         }
-        if self.spawn(true).is_err() {
+        if self.spawn(Kind::plain()).is_err() {
             self.spare_failures += 1;
         }
         self.last_activity = Instant::now();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::core::{Launcher, now_ms};
@@ -11,11 +11,12 @@ use super::sandbox::{Asker, Phase, Process, Sandbox, Streams, kill};
 use super::store::{self, Failure, Meta};
 use crate::cgroup::{Controller, Limits};
 use crate::init::control::{self, Personal, Run, ToInit};
+use crate::kind::Kind;
 use crate::limits::{LOG_BYTES_MAX_DEFAULT, PROCESSES_MAX};
 use crate::log::{LogWriter, Stream};
 use crate::protocol::Reply;
 use crate::rootfs;
-use crate::spec::{ExecSpec, FileSpec, Network, SandboxSpec, is_instance_id};
+use crate::spec::{ExecSpec, FileSpec, MountSpec, Network, SandboxSpec, is_instance_id};
 
 impl Launcher {
     /// Answers a start: at once if it is refused, else when the main process runs.
@@ -38,12 +39,12 @@ impl Launcher {
         if self.running.contains_key(&instance) || store::exists(&instance) {
             return Some(Reply::AlreadyExists);
         }
-        let own_network = spec.network == Network::None;
-        let spare = if own_network { self.take_spare() } else { None };
-        if own_network && spare.is_none() {
+        let kind = Kind::of(&spec, self.workshop.rootfs.rootful);
+        let spare = self.take_spare(&kind);
+        if spare.is_none() && kind == Kind::plain() {
             self.note_miss();
         }
-        let number = match spare.map_or_else(|| self.spawn(own_network), Ok) {
+        let number = match spare.map_or_else(|| self.spawn(kind), Ok) {
             Ok(number) => number,
             Err(error) => {
                 return Some(start_failed_early(&instance, &spec, error.step, &error.error));
@@ -77,6 +78,7 @@ impl Launcher {
     ) -> Result<(), (&'static str, io::Error)> {
         let at = |step: &'static str| move |error: io::Error| (step, error);
         let must_watch = self.must_watch_memory();
+        let rootful = self.workshop.rootfs.rootful;
         let by_limit = !self.workshop.cgroups.has(Controller::Pids);
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
@@ -97,10 +99,14 @@ impl Launcher {
         let mut log =
             sandbox.main_log.take().ok_or(("open the log", io::ErrorKind::NotFound.into()))?;
         log.adopt(sandbox.dir.join("log/0"), spec.log_bytes_max);
+        let mounts = spec.mounts.filter(|_| rootful).unwrap_or_default();
+        let trees = open_mounts(&mounts).map_err(at("find what is to be mounted"))?;
+        let mut env = spec.env;
+        env.extend(spec.secret_env.into_iter().flatten());
         let run = Run {
             process: 0,
             argv: spec.argv,
-            env: spec.env,
+            env,
             working_directory: spec.working_directory,
             personal: Some(Personal {
                 hostname: spec.hostname,
@@ -108,34 +114,30 @@ impl Launcher {
                 tmp_bytes_max: spec.tmp_bytes_max,
                 // One more for the init of the sandbox.
                 processes_max: spec.pids_max.filter(|_| by_limit).map(|max| u64::from(max) + 1),
+                mount_targets: mounts.into_iter().map(|mount| mount.target).collect(),
+                secret_files: spec.secret_files.unwrap_or_default(),
             }),
         };
-        self.run(number, run, log, spec.stdin_pipe, None).map_err(at("start the main process"))
+        let how = Attached { stdin_pipe: spec.stdin_pipe, mounts: trees, asker: None };
+        self.run(number, run, log, how).map_err(at("start the main process"))
     }
 
     /// Asks the init to run a process.
-    fn run(
-        &mut self,
-        number: u64,
-        run: Run,
-        log: LogWriter,
-        stdin_pipe: bool,
-        asker: Option<Asker>,
-    ) -> io::Result<()> {
-        let streams = Streams::new(stdin_pipe)?;
+    fn run(&mut self, number: u64, run: Run, log: LogWriter, how: Attached) -> io::Result<()> {
+        let streams = Streams::new(how.stdin_pipe)?;
         let process = run.process;
         let pipes = [(Stream::Stdout, streams.stdout), (Stream::Stderr, streams.stderr)];
         let pipes = self.watch_pipes(number, process, pipes)?;
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
         };
-        let theirs: Vec<_> = streams.theirs.iter().map(AsFd::as_fd).collect();
+        let theirs: Vec<_> = streams.theirs.iter().chain(&how.mounts).map(AsFd::as_fd).collect();
         control::send(&sandbox.control, &ToInit::Run(run), &theirs)?;
         let entry = Process {
             log,
             pipes,
             stdin: streams.stdin,
-            asker,
+            asker: how.asker,
             pid: None,
             status: None,
             reported: false,
@@ -218,11 +220,30 @@ impl Launcher {
         let log = LogWriter::new(dir, LOG_BYTES_MAX_DEFAULT);
         let ExecSpec { argv, env, working_directory, stdin_pipe } = spec;
         let run = Run { process: exec, argv, env, working_directory, personal: None };
-        match self.run(number, run, log, stdin_pipe, Some(asker)) {
+        let how = Attached { stdin_pipe, mounts: Vec::new(), asker: Some(asker) };
+        match self.run(number, run, log, how) {
             Ok(()) => None,
             Err(error) => Some(refused("start the process", &error)),
         }
     }
+}
+
+/// What goes with a process to the init, and who waits for it.
+struct Attached {
+    stdin_pipe: bool,
+    /// What is mounted for it.
+    mounts: Vec<OwnedFd>,
+    asker: Option<Asker>,
+}
+
+/// Detached views of what is to be mounted.
+fn open_mounts(mounts: &[MountSpec]) -> io::Result<Vec<OwnedFd>> {
+    let open = |mount: &MountSpec| {
+        let named =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", mount.source));
+        rootfs::open_mount(Path::new(&mount.source), mount.read_only).map_err(named)
+    };
+    mounts.iter().map(open).collect()
 }
 
 /// Moves the folder of a sandbox to its instance, and writes down what is known of it.

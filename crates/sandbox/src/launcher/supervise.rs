@@ -12,6 +12,7 @@ use super::sandbox::{Asker, Phase, Process, SpawnError, reap};
 use super::store::{self, SPARES_DIR};
 use crate::cgroup;
 use crate::init::control::{self, FromInit};
+use crate::kind::Kind;
 use crate::log::Stream;
 use crate::protocol::{DialError, Event, Reply};
 use crate::spec::Exit;
@@ -19,10 +20,10 @@ use crate::sys;
 
 impl Launcher {
     /// Makes a new sandbox and returns its number.
-    pub(super) fn spawn(&mut self, own_network: bool) -> Result<u64, SpawnError> {
+    pub(super) fn spawn(&mut self, kind: Kind) -> Result<u64, SpawnError> {
         let number = self.token();
         let dir = Path::new(SPARES_DIR).join(number.to_string());
-        let sandbox = self.workshop.spawn(number, &dir, own_network)?;
+        let sandbox = self.workshop.spawn(number, &dir, kind)?;
         let (control, init) = (self.token(), self.token());
         let watched = epoll_add(&self.epoll, sandbox.control.as_fd(), control)
             .and_then(|()| epoll_add(&self.epoll, sandbox.init.as_fd(), init));

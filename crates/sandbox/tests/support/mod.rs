@@ -1,6 +1,8 @@
 //! What the tests share: a launcher of their own and short ways to ask it.
 #![allow(dead_code)] // Each test program uses a part.
 
+pub mod layers;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -1,0 +1,121 @@
+//! As whom the processes of a sandbox run, and what they may do.
+
+use super::inside::Inside;
+use crate::kind::Kind;
+use crate::limits::PASSWD_BYTES_MAX;
+use crate::spec::UserSpec;
+
+/// Bits of a capability set, `linux/capability.h`.
+const CHOWN: u64 = 1;
+const DAC_OVERRIDE: u64 = 1 << 1;
+const FOWNER: u64 = 1 << 3;
+const FSETID: u64 = 1 << 4;
+const KILL: u64 = 1 << 5;
+const SETGID: u64 = 1 << 6;
+const SETUID: u64 = 1 << 7;
+const SETPCAP: u64 = 1 << 8;
+const NET_BIND_SERVICE: u64 = 1 << 10;
+const SYS_CHROOT: u64 = 1 << 18;
+const SETFCAP: u64 = 1 << 31;
+
+/// What user 0 may do inside its sandbox: what package managers and official images need, which
+/// is what Docker gives but for devices, raw sockets, audit records and changing the own limits
+/// of capabilities. All of it counts in the sandbox's user namespace only.
+const OF_ROOT: u64 = CHOWN
+    | DAC_OVERRIDE
+    | FOWNER
+    | FSETID
+    | KILL
+    | SETGID
+    | SETUID
+    | NET_BIND_SERVICE
+    | SYS_CHROOT
+    | SETFCAP;
+
+/// What the init keeps for itself: to signal, to become the user, and to give the rest up.
+const OF_INIT: u64 = KILL | SETGID | SETUID | SETPCAP;
+
+/// As whom processes run.
+#[derive(Debug, Clone)]
+pub(super) struct Identity {
+    pub(super) user: UserSpec,
+    /// Whether the ids can be changed: a launcher that is not root maps one id only.
+    pub(super) rootful: bool,
+    /// The name, or the number where the root does not know it.
+    pub(super) name: String,
+    pub(super) home: String,
+}
+
+impl Identity {
+    /// That of a kind of sandbox, not looked up yet.
+    pub(super) fn new(kind: &Kind, rootful: bool) -> Self {
+        let name = kind.user.uid.to_string();
+        Self { user: kind.user.clone(), rootful, name, home: "/".to_owned() }
+    }
+
+    /// Looks the name and the home up in the root's `/etc/passwd` (`passwd(5)`).
+    pub(super) fn look_up(&mut self, inside: &Inside) {
+        let text = inside.read("/etc/passwd", PASSWD_BYTES_MAX).unwrap_or_default();
+        if let Some((name, home)) = find_account(&text, self.user.uid) {
+            (self.name, self.home) = (name, home);
+        }
+    }
+
+    /// Capabilities of the processes.
+    pub(super) fn capabilities(&self) -> u64 {
+        if self.user.uid == 0 { OF_ROOT } else { 0 }
+    }
+
+    /// Capabilities of the init once the sandbox is set up: its own, and what it hands on.
+    pub(super) fn of_init(&self) -> u64 {
+        OF_INIT | self.capabilities()
+    }
+
+    /// To whom files are given, where there is a choice.
+    pub(super) fn owner(&self) -> Option<(u32, u32)> {
+        self.rootful.then_some((self.user.uid, self.user.gid))
+    }
+
+    /// The ids for system calls.
+    pub(super) fn raw(&self) -> (rustix::fs::Uid, rustix::fs::Gid) {
+        let (uid, gid) = (self.user.uid, self.user.gid);
+        (rustix::fs::Uid::from_raw(uid), rustix::fs::Gid::from_raw(gid))
+    }
+}
+
+/// Name and home of the first account with this id whose home is an absolute path.
+fn find_account(passwd: &[u8], uid: u32) -> Option<(String, String)> {
+    String::from_utf8_lossy(passwd).lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        let [name, _, id, _, _, home, ..] = fields[..] else {
+            return None;
+        };
+        let good = id.parse() == Ok(uid) && home.starts_with('/') && !line.contains('\0');
+        good.then(|| (name.to_owned(), home.to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn accounts_are_found_by_their_id() {
+        let passwd = b"root:x:0:0:root:/root:/bin/sh\nbroken\nrel:x:5:5::home:/x\nme:x:7:7::/h:\n";
+        let found = |uid| find_account(passwd, uid).map(|(name, home)| format!("{name} {home}"));
+        assert_eq!(found(0).as_deref(), Some("root /root"));
+        assert_eq!(found(7).as_deref(), Some("me /h"));
+        assert_eq!(found(5), None);
+        assert_eq!(found(8), None);
+    }
+
+    proptest! {
+        #[test]
+        fn rubbish_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            if let Some((_, home)) = find_account(&bytes, 0) {
+                prop_assert!(home.starts_with('/'));
+            }
+        }
+    }
+}
