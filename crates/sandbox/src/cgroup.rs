@@ -183,7 +183,7 @@ impl Group {
                 field(&dir.join("cpu.stat"), "usage_usec")
             }
         });
-        Usage { memory_bytes, cpu_usec, pids }
+        Usage { memory_bytes, cpu_usec, pids, ..Usage::default() }
     }
 
     /// Removes the groups. One in which something still runs stays, for the next launcher.

@@ -14,6 +14,7 @@ pub mod fd_passing;
 pub mod launcher;
 pub mod limits;
 pub mod log;
+pub mod network;
 pub mod protocol;
 pub mod spec;
 

@@ -112,5 +112,60 @@ pub const PASSWD_BYTES_MAX: u64 = 256 * 1024;
 /// Largest message to the init of a sandbox that is sent inline; a larger one goes by memfd.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 
+/// Rules about addresses that one instance may have: with their text they must fit into one
+/// message to the network process.
+pub const EGRESS_RULES_MAX: usize = 1024;
+
+/// Names that one instance may list, for the same reason. One with `*.` covers many.
+pub const EGRESS_NAMES_MAX: usize = 256;
+
+/// Connections over TCP and UDP that one instance has at once, above which new ones are refused.
+/// A browser or a package manager has some dozens; each costs two buffers.
+pub const FLOWS_MAX: usize = 512;
+
+/// Connections of all instances of a node at once: each has a file descriptor.
+pub const FLOWS_OF_NODE_MAX: usize = 8 * FLOWS_MAX;
+
+/// Bytes that wait in one direction of a TCP connection between an instance and its peer, after
+/// which the sender has to wait. Several packets of the largest size, so that both sides work.
+pub const FLOW_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Seconds without a packet after which a TCP connection is dropped: RFC 5382 wants at least
+/// two hours and four minutes, so that keep-alives come in time.
+pub const TCP_IDLE_SECONDS_MAX: u64 = 7_440;
+
+/// Seconds without a packet after which a TCP connection is dropped of which one side is closed,
+/// or which is not open yet: RFC 5382 wants four minutes.
+pub const TCP_CLOSING_SECONDS_MAX: u64 = 240;
+
+/// Seconds without a packet after which the way of UDP between two ports is forgotten: RFC 4787
+/// wants two minutes.
+pub const UDP_IDLE_SECONDS_MAX: u64 = 120;
+
+/// Seconds until the next of the host's resolvers is asked the same.
+pub const DNS_ANSWER_SECONDS_MAX: u64 = 2;
+
+/// Times that a question is sent to any of the host's resolvers before it counts as failed.
+pub const DNS_ATTEMPTS_MAX: usize = 4;
+
+/// Questions of one instance that wait for an answer; more are dropped, and asked again by
+/// whoever asked.
+pub const DNS_QUESTIONS_MAX: usize = 128;
+
+/// Addresses that one instance keeps from answers; those that end soonest are dropped first.
+pub const DNS_ADDRESSES_MAX: usize = 4_096;
+
+/// Least and most seconds that an address from an answer may be reached. Programs use an address
+/// a little longer than its time to live; nobody needs one for more than a day without asking.
+pub const DNS_ADDRESS_SECONDS: std::ops::RangeInclusive<u64> = 60..=86_400;
+
+/// Milliseconds between two reports of transferred bytes by the network process. What it did not
+/// report when it is killed is not counted.
+pub const TRANSFER_REPORT_MS: u64 = 50;
+
+/// User and group id of the network process of a launcher with root: that after the range of the
+/// sandboxes, so that it is nobody's.
+pub const NETWORK_ID: u32 = HOST_ID_BASE + HOST_ID_COUNT;
+
 const _: () = assert!(OUTPUT_BYTES_PER_TURN <= LOG_RECORD_BYTES_MAX);
 const _: () = assert!(HOST_ID_BASE as u64 + (HOST_ID_COUNT as u64) < i32::MAX as u64);

@@ -308,6 +308,12 @@ pub struct Usage {
     /// Processes and threads.
     #[n(2)]
     pub pids: Option<u64>,
+    /// Bytes of IP packets that a private network has brought in since the start.
+    #[n(3)]
+    pub network_bytes_in: Option<u64>,
+    /// Bytes of IP packets that it has taken out.
+    #[n(4)]
+    pub network_bytes_out: Option<u64>,
 }
 
 /// One instance on disk.

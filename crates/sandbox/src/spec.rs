@@ -247,7 +247,18 @@ impl SandboxSpec {
         self.root.as_ref().map_or(Ok(()), check_root)?;
         self.user.as_ref().map_or(Ok(()), UserSpec::check)?;
         self.check_mounts()?;
-        self.check_secrets()
+        self.check_secrets()?;
+        self.check_egress()
+    }
+
+    fn check_egress(&self) -> Result<(), String> {
+        match (&self.egress, self.network) {
+            (Some(_), Network::Host) => {
+                Err("egress: holds only in a private network, not in the host's".to_owned())
+            }
+            (Some(egress), _) => crate::network::policy::Policy::new(egress).map(drop),
+            (None, _) => Ok(()),
+        }
     }
 
     fn check_mounts(&self) -> Result<(), String> {

@@ -292,6 +292,45 @@ pub(crate) fn loopback_up() -> io::Result<()> {
     Ok(())
 }
 
+/// Makes an open `/dev/net/tun` the other end of a new interface with whole IP packets and no
+/// header before them, and never lets it be anything else (`tuntap` in the kernel's documents).
+pub(crate) fn make_tun(file: &OwnedFd, name: &str) -> io::Result<()> {
+    // SAFETY: ifreq is plain data; the name is shorter than its field, which stays terminated.
+    unsafe {
+        let mut request: libc::ifreq = std::mem::zeroed();
+        for (to, from) in request.ifr_name[..libc::IFNAMSIZ - 1].iter_mut().zip(name.bytes()) {
+            *to = from as libc::c_char;
+        }
+        request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
+        let fd = file.as_raw_fd();
+        check(libc::ioctl(fd, libc::TUNSETIFF as _, &raw const request).into()).map(drop)
+    }
+}
+
+/// A socket for whole frames of one interface (`packet(7)`), which hears nothing yet.
+pub(crate) fn packet_socket() -> io::Result<OwnedFd> {
+    // SAFETY: integers only, and the new descriptor is ours.
+    unsafe {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        let fd = check(libc::socket(libc::AF_PACKET, kind, 0).into())?;
+        Ok(OwnedFd::from_raw_fd(fd as RawFd))
+    }
+}
+
+/// Lets a packet socket hear and speak on the interface with this index.
+pub(crate) fn bind_packet_socket(socket: &OwnedFd, index: i32) -> io::Result<()> {
+    // SAFETY: sockaddr_ll is plain data and valid for the length that is given.
+    unsafe {
+        let mut address: libc::sockaddr_ll = std::mem::zeroed();
+        address.sll_family = libc::AF_PACKET as u16;
+        address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
+        address.sll_ifindex = index;
+        let length = std::mem::size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+        let fd = socket.as_raw_fd();
+        check(libc::bind(fd, (&raw const address).cast(), length).into()).map(drop)
+    }
+}
+
 /// Replaces the command line that others see in `/proc/PID/cmdline`, which holds paths of the
 /// host, by `name`. Best effort: the name is cosmetic, the wiping needs only `/proc`.
 pub(crate) fn overwrite_command_line(name: &[u8]) {

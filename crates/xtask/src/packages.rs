@@ -29,6 +29,11 @@ pub const FOR_TESTS: &[Package] = &[
     Package { name: "procps", file: "/usr/bin/ps", reason: "what processes an instance can see" },
     Package { name: "curl", file: "/usr/bin/curl", reason: "the commands of the README" },
     Package {
+        name: "iproute2",
+        file: "/usr/sbin/ip",
+        reason: "networks of test hosts, for instances with a private network",
+    },
+    Package {
         name: "util-linux",
         file: "/usr/bin/setpriv",
         reason: "running the tests of the rootless sandbox without root",

@@ -74,6 +74,9 @@ pub(crate) struct Personal {
     pub(crate) mount_targets: Vec<String>,
     #[n(5)]
     pub(crate) secret_files: Vec<SecretFile>,
+    /// Whether there is an interface besides that for the loopback.
+    #[n(6)]
+    pub(crate) private_network: bool,
 }
 
 /// From the init to the launcher.
@@ -123,6 +126,12 @@ pub(crate) enum FromInit {
         error: DialError,
         #[n(2)]
         reason: String,
+    },
+    /// The interface of a private network is made; its other end is attached.
+    #[n(6)]
+    Device {
+        #[n(0)]
+        ethernet: bool,
     },
 }
 

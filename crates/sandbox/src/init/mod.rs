@@ -26,6 +26,7 @@ use self::control::{FromInit, Run, ToInit};
 use self::dial::Dials;
 use self::identity::Identity;
 use crate::kind::Kind;
+use crate::network::device::{self, Framing};
 use crate::rootfs::Rootfs;
 use crate::sys;
 
@@ -65,8 +66,8 @@ impl<T, E: Into<io::Error>> AtStep<T> for Result<T, E> {
 
 /// Runs as the init of a new sandbox, until the end of the process.
 pub(crate) fn run(mut plan: Plan<'_>) -> ! {
-    let identity = match setup::set_up(&plan) {
-        Ok(identity) => identity,
+    let (identity, tun) = match setup::set_up(&plan) {
+        Ok(done) => done,
         Err(error) => {
             let _ = control::send(&plan.control, &failed(0, error), &[]);
             sys::exit_now(1)
@@ -76,8 +77,13 @@ pub(crate) fn run(mut plan: Plan<'_>) -> ! {
     plan.join_files.clear();
     plan.devices.clear();
     if control::send(&plan.control, &FromInit::Ready, &[]).is_ok() {
-        let init =
-            Init { plan: &plan, identity, processes: BTreeMap::new(), dials: Dials::default() };
+        let init = Init {
+            plan: &plan,
+            identity,
+            processes: BTreeMap::new(),
+            dials: Dials::default(),
+            tun,
+        };
         let _ = init.serve();
     }
     sys::exit_now(0)
@@ -93,6 +99,8 @@ struct Init<'a> {
     /// The processes that were asked for, by their id in this PID namespace.
     processes: BTreeMap<i32, u32>,
     dials: Dials,
+    /// The file of the TUN devices, until it is known whether the instance needs one.
+    tun: Option<OwnedFd>,
 }
 
 impl Init<'_> {
@@ -171,10 +179,23 @@ impl Init<'_> {
             });
         };
         if let Some(personal) = &run.personal {
+            let tun = self.tun.take();
+            if personal.private_network {
+                self.make_network(tun)?;
+            }
             setup::make_personal(personal, mounts, self.plan, &mut self.identity)?;
         }
         let streams = [stdin, stdout, stderr].map(|fd| fd.as_raw_fd());
         process::spawn(&run, streams, &self.identity)
+    }
+
+    /// Makes the interface of a private network, while this process still may.
+    fn make_network(&self, tun: Option<OwnedFd>) -> Result<(), StepError> {
+        let (device, framing) =
+            device::make(tun).at("make the interface of the private network")?;
+        let message = FromInit::Device { ethernet: framing == Framing::Ethernet };
+        control::send(&self.plan.control, &message, &[device.as_fd()])
+            .at("hand the interface of the private network over")
     }
 
     fn signal(&self, process: u32, signal: i32) {

@@ -15,6 +15,7 @@ use super::inside::Inside;
 use super::root::{self, Sources};
 use super::{AtStep, Plan, StepError, personal};
 use crate::limits::{OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT};
+use crate::network::device;
 use crate::rootfs::{self, Hidden, Rootfs};
 use crate::spec::FileSpec;
 use crate::sys;
@@ -27,8 +28,9 @@ const SECURE_BITS: u64 = 0b1110_1011;
 /// no_new_privs and the bounding set.
 const SECURE_BITS_OF_ROOT: u64 = 0b1110_1010;
 
-/// The common part: namespaces, mounts, root. Returns as whom processes will run.
-pub(super) fn set_up(plan: &Plan<'_>) -> Result<Identity, StepError> {
+/// The common part: namespaces, mounts, root. Returns as whom processes will run, and the file of
+/// the TUN devices, if there is one, for the network of this sandbox.
+pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), StepError> {
     let mut keep: Vec<_> = plan.join_files.iter().map(AsRawFd::as_raw_fd).collect();
     keep.push(plan.control.as_raw_fd());
     keep.extend(plan.devices.iter().map(|(_, node)| node.as_raw_fd()));
@@ -44,6 +46,7 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<Identity, StepError> {
     sys::unshare(namespaces(plan.kind.own_network())).at("make the namespaces")?;
     let mounts = open_early_mounts(plan)?;
     let sources = Sources::open(plan)?;
+    let tun = if plan.kind.own_network() { device::open_tun() } else { None };
     if plan.rootfs.rootful {
         sys::set_ids(0, 0, &[]).at("become the root of the sandbox")?;
     }
@@ -63,7 +66,7 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<Identity, StepError> {
     }
     let identity = settle(plan, &mounts)?;
     restrict_init(&identity)?;
-    Ok(identity)
+    Ok((identity, tun))
 }
 
 /// What is done inside the new root.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,6 +12,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::connection::Connection;
+use super::network::Networks;
 use super::sandbox::{Asker, Sandbox, Workshop, kill, reap};
 use super::watch;
 use crate::cgroup::{Controller, Group};
@@ -27,6 +29,7 @@ pub(super) enum Source {
     Init(u64),
     Output(u64, u32),
     Sweeper,
+    Network,
 }
 
 /// How the launcher comes to its end.
@@ -69,11 +72,13 @@ pub(super) struct Launcher {
     pub(super) next_memory_poll: Option<Instant>,
     pub(super) ending: Option<Ending>,
     pub(super) buffer: Vec<u8>,
+    pub(super) networks: Networks,
 }
 
 impl Launcher {
     pub(super) fn new(
         spares_configured: u32,
+        resolvers: Vec<SocketAddr>,
         workshop: Workshop,
         listener: UnixListener,
         signals: OwnedFd,
@@ -102,6 +107,7 @@ impl Launcher {
             next_memory_poll: None,
             ending: None,
             buffer: vec![0; OUTPUT_BYTES_PER_TURN],
+            networks: Networks::new(resolvers),
         };
         let (listener, signals) = (launcher.token(), launcher.token());
         epoll_add(&launcher.epoll, launcher.listener.as_fd(), listener)?;
@@ -153,6 +159,7 @@ impl Launcher {
                 self.read_output(token, number, process);
             }
             Some(Source::Sweeper) => self.swept(token),
+            Some(Source::Network) => self.serve_network(token),
             // Closed by an earlier event of the same round.
             None => {}
         }
@@ -191,7 +198,13 @@ impl Launcher {
     fn timeout(&self) -> Option<Timespec> {
         let kills = self.sandboxes.values().filter_map(|it| it.kill_at);
         let sweep = self.sweep_at.filter(|_| self.sweeper.is_none());
-        let once = [self.spare_due(), self.surplus_due(), sweep, self.next_memory_poll];
+        let once = [
+            self.spare_due(),
+            self.surplus_due(),
+            sweep,
+            self.next_memory_poll,
+            self.networks.restart_at(),
+        ];
         let next = kills.chain(once.into_iter().flatten()).min()?;
         let left = next.saturating_duration_since(Instant::now());
         left.try_into().ok()
@@ -211,6 +224,7 @@ impl Launcher {
         }
         self.end_surplus(now);
         self.watch_memory(now);
+        self.restart_network(now);
     }
 
     fn watch_memory(&mut self, now: Instant) {

@@ -4,6 +4,7 @@
 mod callers;
 mod connection;
 mod core;
+mod network;
 mod requests;
 mod sandbox;
 mod serve;
@@ -17,6 +18,7 @@ mod watch;
 use std::ffi::OsString;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
+pub(crate) use self::serve::is_rootful;
 pub use self::serve::serve;
 pub use self::store::log_dir;
 use crate::client::Client;
@@ -42,24 +45,30 @@ pub struct Config {
     pub data: PathBuf,
     /// Prepared sandboxes to keep waiting; each costs well under a megabyte.
     pub spares: u32,
+    /// The resolvers that the private networks of sandboxes ask; those of the host if empty.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 impl Config {
     /// The usual configuration with this data folder.
     pub fn new(data: impl Into<PathBuf>) -> Self {
-        Self { data: data.into(), spares: SPARES_DEFAULT }
+        Self { data: data.into(), spares: SPARES_DEFAULT, resolvers: Vec::new() }
     }
 
     /// The arguments that [`spawn_detached`] gives to the program.
     pub fn arguments(&self) -> Vec<OsString> {
         let spares = self.spares.to_string();
-        vec![
+        let mut arguments: Vec<OsString> = vec![
             "launcher".into(),
             "--data".into(),
             self.data.clone().into(),
             "--spares".into(),
             spares.into(),
-        ]
+        ];
+        for resolver in &self.resolvers {
+            arguments.extend(["--resolver".into(), resolver.to_string().into()]);
+        }
+        arguments
     }
 }
 

@@ -177,7 +177,11 @@ impl Launcher {
         let Some((_, sandbox)) = self.find(instance) else {
             return Reply::NotFound;
         };
-        let usage = sandbox.group.as_ref().map(|group| group.usage()).unwrap_or_default();
+        let mut usage = sandbox.group.as_ref().map(|group| group.usage()).unwrap_or_default();
+        if let Some(network) = &sandbox.network {
+            usage.network_bytes_in = Some(network.transfer.in_bytes);
+            usage.network_bytes_out = Some(network.transfer.out_bytes);
+        }
         Reply::Usage { usage }
     }
 

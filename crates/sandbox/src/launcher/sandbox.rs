@@ -11,6 +11,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use seccompiler::BpfProgram;
 
+use super::network::PrivateNetwork;
 use super::store::Failure;
 use crate::cgroup::{Cgroups, Group};
 use crate::init::control::{self, ToInit};
@@ -19,7 +20,7 @@ use crate::kind::Kind;
 use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, LOG_BYTES_MAX_DEFAULT, SETUP_MS_MAX};
 use crate::log::{LogWriter, Stream};
 use crate::rootfs::{self, Rootfs};
-use crate::spec::SandboxSpec;
+use crate::spec::{LimitReached, SandboxSpec};
 use crate::sys::{self, Cloned};
 
 /// Who waits for an answer: a connection and the id of its request.
@@ -56,6 +57,10 @@ pub(crate) struct Sandbox {
     pub(crate) over_memory: bool,
     /// Log of the main process, made ahead.
     pub(crate) main_log: Option<LogWriter>,
+    /// Its private network, if it has one.
+    pub(crate) network: Option<PrivateNetwork>,
+    /// The limit for which it is being ended.
+    pub(crate) limit: Option<LimitReached>,
 }
 
 /// How far a sandbox is.
@@ -172,6 +177,8 @@ impl Workshop {
             watched_memory_bytes: None,
             over_memory: false,
             main_log: Some(log),
+            network: None,
+            limit: None,
         })
     }
 

@@ -58,7 +58,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         run_name: format!("{}-{}", now_ms(), std::process::id()),
     };
     let listener = listen().map_err(at("listen on the socket"))?;
-    let mut launcher = Launcher::new(config.spares, workshop, listener, signals)
+    let mut launcher = Launcher::new(config.spares, config.resolvers, workshop, listener, signals)
         .map_err(at("watch the socket"))?;
     let result = launcher.serve();
     let _ = fs::remove_file(SOCKET_NAME);

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::core::{Launcher, now_ms};
+use super::network::{PrivateNetwork, RESOLV_CONF};
 use super::requests::refused;
 use super::sandbox::{Asker, Phase, Process, Sandbox, Streams, kill};
 use super::store::{self, Failure, Meta};
@@ -103,6 +104,10 @@ impl Launcher {
         let trees = open_mounts(&mounts).map_err(at("find what is to be mounted"))?;
         let mut env = spec.env;
         env.extend(spec.secret_env.into_iter().flatten());
+        let private_network = spec.network == Network::Private;
+        if private_network {
+            sandbox.network = Some(PrivateNetwork::new(spec.egress));
+        }
         let run = Run {
             process: 0,
             argv: spec.argv,
@@ -110,12 +115,13 @@ impl Launcher {
             working_directory: spec.working_directory,
             personal: Some(Personal {
                 hostname: spec.hostname,
-                files: with_host_network(spec.network, spec.files),
+                files: with_network(spec.network, spec.files),
                 tmp_bytes_max: spec.tmp_bytes_max,
                 // One more for the init of the sandbox.
                 processes_max: spec.pids_max.filter(|_| by_limit).map(|max| u64::from(max) + 1),
                 mount_targets: mounts.into_iter().map(|mount| mount.target).collect(),
                 secret_files: spec.secret_files.unwrap_or_default(),
+                private_network,
             }),
         };
         let how = Attached { stdin_pipe: spec.stdin_pipe, mounts: trees, asker: None };
@@ -275,15 +281,24 @@ fn start_failed_early(instance: &str, spec: &SandboxSpec, step: &str, error: &io
     Reply::StartFailed { step, reason }
 }
 
-/// A sandbox in the host's network resolves names as the host does.
-fn with_host_network(network: Network, mut files: Vec<FileSpec>) -> Vec<FileSpec> {
-    if network == Network::Host {
-        for path in ["/etc/resolv.conf", "/etc/hosts"] {
-            let given = files.iter().any(|file| file.path == path);
-            if let (false, Ok(bytes)) = (given, fs::read(Path::new(path))) {
-                files.push(FileSpec { path: path.into(), mode: 0o644, bytes });
+/// A sandbox in the host's network resolves names as the host does, one in a private network by the
+/// resolver there.
+fn with_network(network: Network, mut files: Vec<FileSpec>) -> Vec<FileSpec> {
+    let mut add = |path: &str, bytes: Vec<u8>| {
+        if !files.iter().any(|file| file.path == path) {
+            files.push(FileSpec { path: path.into(), mode: 0o644, bytes });
+        }
+    };
+    match network {
+        Network::None => {}
+        Network::Host => {
+            for path in ["/etc/resolv.conf", "/etc/hosts"] {
+                if let Ok(bytes) = fs::read(Path::new(path)) {
+                    add(path, bytes);
+                }
             }
         }
+        Network::Private => add("/etc/resolv.conf", RESOLV_CONF.as_bytes().to_vec()),
     }
     files
 }

@@ -73,6 +73,7 @@ impl Launcher {
                     self.drop_if_done(number, process);
                 }
             }
+            FromInit::Device { ethernet } => self.take_device(number, ethernet, fds),
             FromInit::Dialed { id } => {
                 if let Some(asker) = self.take_dial(number, id) {
                     self.reply_with_fd(asker, Reply::Dialed, fds.into_iter().next());
@@ -211,6 +212,7 @@ impl Launcher {
         };
         let oom_kills = sandbox.group.as_ref().map_or(0, cgroup::Group::oom_kills);
         let out_of_memory = sandbox.over_memory || oom_kills > 0;
+        let limit = sandbox.limit;
         let Some(instance) = sandbox.instance.clone() else {
             return;
         };
@@ -224,7 +226,7 @@ impl Launcher {
         let (code, signal) = found.status.unwrap_or((None, Some(libc::SIGKILL)));
         let oom = out_of_memory && code != Some(0);
         let last_output = found.log.tail();
-        let exit = Exit { code, signal, oom, at_ms: now_ms(), last_output, limit: None };
+        let exit = Exit { code, signal, oom, at_ms: now_ms(), last_output, limit };
         // If the disk is full the status lives only in the event.
         let _ = store::save_exit(&sandbox.dir, process, &exit);
         self.tell(&Event::Exited { instance, process, exit });
@@ -261,6 +263,9 @@ impl Launcher {
         }
         if let Some(group) = sandbox.group {
             self.discard_group(group);
+        }
+        if sandbox.network.is_some() {
+            self.leave_network(number);
         }
         match sandbox.instance {
             Some(instance) => {

@@ -6,6 +6,9 @@ use spawnery_sandbox::launcher::{Config, serve};
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    if arguments.first().is_some_and(|it| it == spawnery_sandbox::network::COMMAND) {
+        return report(spawnery_sandbox::network::serve());
+    }
     let value = |name: &str| {
         arguments.iter().position(|it| it == name).and_then(|at| arguments.get(at + 1))
     };
@@ -16,7 +19,13 @@ fn main() -> ExitCode {
     if let Some(spares) = value("--spares").and_then(|it| it.to_str()?.parse().ok()) {
         config.spares = spares;
     }
-    match serve(config) {
+    let options = arguments.windows(2).filter(|it| it[0] == "--resolver");
+    config.resolvers = options.filter_map(|it| it[1].to_str()?.parse().ok()).collect();
+    report(serve(config))
+}
+
+fn report<E: std::fmt::Display>(result: Result<(), E>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             use std::io::Write;

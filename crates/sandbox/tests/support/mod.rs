@@ -4,6 +4,7 @@
 pub mod layers;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ pub struct Bench {
     pub client: Client,
     pub child: Child,
     whose: As,
+    config: Config,
+    /// The process in whose network namespace the launcher runs, if it is not ours.
+    network_of: Option<u32>,
     exits: BTreeMap<(String, u32), Exit>,
 }
 
@@ -42,15 +46,26 @@ impl Bench {
     }
 
     pub fn start(whose: As) -> Self {
+        Self::start_with(whose, None, |_| ())
+    }
+
+    /// With another configuration, in the network namespace of another process.
+    pub fn start_with(
+        whose: As,
+        network_of: Option<u32>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         open_to_others(dir.path());
         if whose == As::PlainUser {
             std::os::unix::fs::chown(dir.path(), Some(PLAIN_USER), Some(PLAIN_USER))
                 .expect("given to the plain user");
         }
-        let child = run_launcher(dir.path(), whose);
+        let mut config = Config::new(dir.path());
+        change(&mut config);
+        let child = run_launcher_with(&config, whose, network_of);
         let client = connect(dir.path());
-        Self { dir, client, child, whose, exits: BTreeMap::new() }
+        Self { dir, client, child, whose, config, network_of, exits: BTreeMap::new() }
     }
 
     /// Ends the launcher at once, as a crash does, and starts another.
@@ -65,7 +80,7 @@ impl Bench {
     }
 
     pub fn restart(&mut self) {
-        self.child = run_launcher(self.dir.path(), self.whose);
+        self.child = run_launcher_with(&self.config, self.whose, self.network_of);
         self.client = connect(self.dir.path());
     }
 
@@ -153,26 +168,32 @@ impl Drop for Bench {
 
 /// A launcher as a direct child, so that the test can end and reap it.
 pub fn run_launcher(data: &Path, whose: As) -> Child {
+    run_launcher_with(&Config::new(data), whose, None)
+}
+
+fn run_launcher_with(config: &Config, whose: As, network_of: Option<u32>) -> Child {
+    let data = &config.data;
     let program = env!("CARGO_BIN_EXE_sandbox-test-launcher");
     let log = std::fs::File::options()
         .create(true)
         .append(true)
         .open(data.join("test.log"))
         .expect("a log file");
-    let mut command = match whose {
-        As::Us => Command::new(program),
-        As::PlainUser => {
-            let copy = program_for_others();
-            let mut command = Command::new("setpriv");
-            command
-                .arg(format!("--reuid={PLAIN_USER}"))
-                .arg(format!("--regid={PLAIN_USER}"))
-                .arg("--clear-groups")
-                .arg(copy);
-            command
-        }
-    };
-    command.args(Config::new(data).arguments());
+    let mut words: Vec<OsString> = Vec::new();
+    if let Some(pid) = network_of {
+        words.extend(["nsenter", "--net", "--target", &pid.to_string(), "--"].map(Into::into));
+    }
+    if whose == As::PlainUser {
+        let (uid, gid) = (format!("--reuid={PLAIN_USER}"), format!("--regid={PLAIN_USER}"));
+        words.extend(["setpriv", &uid, &gid, "--clear-groups"].map(Into::into));
+    }
+    words.push(match whose {
+        As::Us => program.into(),
+        As::PlainUser => program_for_others().into(),
+    });
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command.args(config.arguments());
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     command.spawn().expect("the launcher runs")
 }

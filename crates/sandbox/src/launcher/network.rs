@@ -1,0 +1,256 @@
+//! The launcher's side of private networks: keeps the network process running, hands it the
+//! devices of sandboxes, and takes down what they transfer.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use super::core::{Launcher, Source, epoll_add};
+use super::sandbox::kill;
+use crate::network::COMMAND;
+use crate::network::link::{self, FromNetwork, Member, ToNetwork, Transfer};
+use crate::network::resolver::read_resolvers;
+use crate::spec::{EgressSpec, LimitReached};
+
+/// `/etc/resolv.conf` of a sandbox with a private network: the gateway's address.
+pub(super) const RESOLV_CONF: &str = "nameserver 192.0.0.1\n";
+
+/// Pause before the network process is started again after it died, doubled each time up to the
+/// longest. One that dies at once must not keep the machine busy.
+const RESTART_AFTER: Duration = Duration::from_millis(10);
+const RESTART_AFTER_MAX: Duration = Duration::from_secs(5);
+/// A network process that lived so long died by accident; the next is not delayed for it.
+const STABLE_AFTER: Duration = Duration::from_secs(10);
+
+/// The private network of one sandbox.
+#[derive(Debug)]
+pub(crate) struct PrivateNetwork {
+    egress: EgressSpec,
+    /// The outer end of its interface, once that is made, and whether it is an Ethernet.
+    device: Option<(OwnedFd, bool)>,
+    /// The last figures that the network process has reported.
+    pub(crate) transfer: Transfer,
+}
+
+impl PrivateNetwork {
+    pub(super) fn new(egress: Option<EgressSpec>) -> Self {
+        Self { egress: egress.unwrap_or_default(), device: None, transfer: Transfer::default() }
+    }
+}
+
+/// What the launcher knows of the network process.
+#[derive(Debug)]
+pub(super) struct Networks {
+    resolvers: Vec<SocketAddr>,
+    process: Option<NetworkProcess>,
+    /// Sandboxes that it has not been told of, or of whose end.
+    unsent: BTreeSet<u64>,
+    left: BTreeSet<u64>,
+    restart_at: Option<Instant>,
+    restart_after: Duration,
+}
+
+#[derive(Debug)]
+struct NetworkProcess {
+    child: Child,
+    socket: OwnedFd,
+    token: u64,
+    started_at: Instant,
+    /// Whether there is something to send that did not fit.
+    wants_out: bool,
+}
+
+impl Networks {
+    pub(super) fn new(resolvers: Vec<SocketAddr>) -> Self {
+        Self {
+            resolvers,
+            process: None,
+            unsent: BTreeSet::new(),
+            left: BTreeSet::new(),
+            restart_at: None,
+            restart_after: RESTART_AFTER,
+        }
+    }
+
+    /// When the network process is to be started again.
+    pub(super) fn restart_at(&self) -> Option<Instant> {
+        self.restart_at
+    }
+
+    /// Those configured, or those of the host as they are now.
+    fn resolvers(&self) -> Vec<String> {
+        let hosts = || read_resolvers(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
+        let given = (!self.resolvers.is_empty()).then(|| self.resolvers.clone());
+        given.unwrap_or_else(hosts).iter().map(ToString::to_string).collect()
+    }
+}
+
+impl Launcher {
+    /// The init of a sandbox has made the interface.
+    pub(super) fn take_device(&mut self, number: u64, ethernet: bool, fds: Vec<OwnedFd>) {
+        let network = self.sandboxes.get_mut(&number).and_then(|it| it.network.as_mut());
+        let (Some(network), Some(device)) = (network, fds.into_iter().next()) else {
+            return;
+        };
+        network.device = Some((device, ethernet));
+        self.networks.unsent.insert(number);
+        if self.networks.process.is_none()
+            && self.networks.restart_at.is_none()
+            && let Err(error) = self.start_network()
+        {
+            self.main_failed(number, "start the network process".into(), error.to_string());
+        }
+        self.send_to_network();
+    }
+
+    /// A sandbox with a private network has ended.
+    pub(super) fn leave_network(&mut self, number: u64) {
+        if !self.networks.unsent.remove(&number) && self.networks.process.is_some() {
+            self.networks.left.insert(number);
+            self.send_to_network();
+        }
+    }
+
+    /// Runs this program once more, as the network process.
+    fn start_network(&mut self) -> io::Result<()> {
+        let family = AddressFamily::UNIX;
+        let (ours, theirs) = socketpair(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("spawnery").arg(COMMAND).current_dir("/").env_clear();
+        command.stdin(theirs).stdout(Stdio::null());
+        let child = command.spawn()?;
+        let token = self.token();
+        epoll_add(&self.epoll, ours.as_fd(), token)?;
+        self.sources.insert(token, Source::Network);
+        let started_at = Instant::now();
+        self.networks.process =
+            Some(NetworkProcess { child, socket: ours, token, started_at, wants_out: false });
+        Ok(())
+    }
+
+    /// Tells the network process what it has not been told, as far as its socket takes it.
+    fn send_to_network(&mut self) {
+        let Some(process) = &mut self.networks.process else {
+            return;
+        };
+        let socket = &process.socket;
+        let mut is_full = false;
+        while let Some(number) = self.networks.left.first().copied() {
+            if link::send(socket, &ToNetwork::Remove { number }, None).is_err() {
+                is_full = true;
+                break;
+            }
+            self.networks.left.remove(&number);
+        }
+        let resolvers =
+            if self.networks.unsent.is_empty() { Vec::new() } else { self.networks.resolvers() };
+        let Some(process) = &mut self.networks.process else {
+            return;
+        };
+        while let (false, Some(number)) = (is_full, self.networks.unsent.first().copied()) {
+            let network = self.sandboxes.get(&number).and_then(|it| it.network.as_ref());
+            if let Some(network) = network
+                && let Some((device, ethernet)) = &network.device
+            {
+                let member = Member {
+                    number,
+                    ethernet: *ethernet,
+                    egress: network.egress.clone(),
+                    resolvers: resolvers.clone(),
+                    transfer: network.transfer,
+                };
+                let message = ToNetwork::Add(member);
+                if link::send(&process.socket, &message, Some(device.as_fd())).is_err() {
+                    is_full = true;
+                    break;
+                }
+            }
+            self.networks.unsent.remove(&number);
+        }
+        if is_full != process.wants_out {
+            process.wants_out = is_full;
+            let out = if is_full { EventFlags::OUT } else { EventFlags::empty() };
+            let data = EventData::new_u64(process.token);
+            let _ = epoll::modify(&self.epoll, &process.socket, data, EventFlags::IN | out);
+        }
+    }
+
+    /// Takes what the network process says.
+    pub(super) fn serve_network(&mut self, token: u64) {
+        /// Messages taken before others get their turn.
+        const MESSAGES_PER_TURN: usize = 64;
+        for _ in 0..MESSAGES_PER_TURN {
+            let Some(process) = self.networks.process.as_ref().filter(|it| it.token == token)
+            else {
+                return;
+            };
+            match link::recv(&process.socket) {
+                Ok(Some((FromNetwork::Transferred { number, transfer, is_over }, _))) => {
+                    self.note_transfer(number, transfer, is_over);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                _ => return self.network_died(),
+            }
+        }
+        self.send_to_network();
+    }
+
+    fn note_transfer(&mut self, number: u64, transfer: Transfer, is_over: bool) {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return;
+        };
+        if let Some(network) = &mut sandbox.network {
+            network.transfer = transfer;
+        }
+        if is_over {
+            sandbox.limit.get_or_insert(LimitReached::Transfer);
+            let _ = kill(&sandbox.init);
+        }
+    }
+
+    /// The network process has died, and with it all connections; another takes over.
+    fn network_died(&mut self) {
+        let Some(mut process) = self.networks.process.take() else {
+            return;
+        };
+        self.sources.remove(&process.token);
+        let _ = epoll::delete(&self.epoll, &process.socket);
+        let _ = process.child.kill();
+        let _ = process.child.wait();
+        let networks = &mut self.networks;
+        networks.left.clear();
+        let with_device = self.sandboxes.iter().filter(|(_, sandbox)| {
+            sandbox.network.as_ref().is_some_and(|network| network.device.is_some())
+        });
+        networks.unsent = with_device.map(|(number, _)| *number).collect();
+        if process.started_at.elapsed() > STABLE_AFTER {
+            networks.restart_after = RESTART_AFTER;
+        }
+        networks.restart_at = Some(Instant::now() + networks.restart_after);
+        networks.restart_after = (networks.restart_after * 2).min(RESTART_AFTER_MAX);
+    }
+
+    /// Starts the network process again, if it is time and there is a use for it.
+    pub(super) fn restart_network(&mut self, now: Instant) {
+        if self.networks.restart_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.networks.restart_at = None;
+        if self.networks.unsent.is_empty() {
+            return;
+        }
+        match self.start_network() {
+            Ok(()) => self.send_to_network(),
+            Err(_) => self.networks.restart_at = Some(now + RESTART_AFTER_MAX),
+        }
+    }
+}
