@@ -81,8 +81,13 @@ fn parse(body: &Bytes, format: Format) -> Answer<Vec<Workload>> {
 
 /// The manifest, if it needs no file from beside it: a server has no such place.
 fn complete(manifest: Manifest) -> Result<Manifest, spawnery_manifest::ManifestErrors> {
-    manifest
-        .with_files(|_| Err("a server reads no files; send what is in it as `content`".to_owned()))
+    let manifest = manifest.with_files(|_| {
+        Err("a server reads no files; send what is in it as `content`".to_owned())
+    })?;
+    manifest.with_trees(|_| {
+        Err("a server reads no files; send them by their digests, as the command line does"
+            .to_owned())
+    })
 }
 
 fn format(media_type: Option<&str>) -> Answer<Format> {

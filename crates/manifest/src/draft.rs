@@ -1,17 +1,19 @@
 //! What has been read of one workload so far, and how it becomes a workload of the model.
 
-use crate::error::Problem;
+use crate::error::{Problem, quoted};
 use crate::lifecycle::{RestartDraft, StopDraft};
 use crate::place::Span;
+use crate::placed::is_below;
 use crate::reader::Reader;
+use crate::surroundings::SurroundingsDraft;
 use spawnery_model::limits::{
     CPU_RESERVED_DEFAULT, FILES_BYTES_MAX, JOB_START_DEADLINE_DEFAULT, MEMORY_DEFAULT,
     PIDS_DEFAULT, RUN_AND_ENV_BYTES_MAX, RUN_ATTEMPTS_DEFAULT,
 };
 use spawnery_model::{
-    Bytes, Constraint, CpuMillis, DurationMs, File, JobSettings, Kind, Missed, Name, Network,
-    Overlap, Port, Process, Replicas, RestartPolicy, Schedule, ServiceSettings, SessionSettings,
-    Workload,
+    Base, Bytes, Constraint, CpuMillis, DurationMs, Environment, File, JobSettings, Kind, Missed,
+    Name, Network, Overlap, Port, Process, Replicas, RestartPolicy, Schedule, ServiceSettings,
+    SessionSettings, Surroundings, Workload,
 };
 use std::collections::BTreeMap;
 
@@ -45,6 +47,7 @@ pub(crate) struct Draft {
     pub(crate) attempts: Option<(u32, Span)>,
     pub(crate) timeout: Option<DurationMs>,
     pub(crate) duration: Option<DurationMs>,
+    pub(crate) around: SurroundingsDraft,
 }
 
 /// Processor share: what is reserved and what is the most.
@@ -84,27 +87,35 @@ impl KindWord {
 
 impl Draft {
     /// Checks what concerns several fields, fills in the defaults and makes the workload. `span`
-    /// is the workload's name. Nothing without `run`, which is then reported.
+    /// is the workload's name, `environment` what it said about its environment, looked up.
+    /// Nothing without a program to run, which is then reported.
     pub(crate) fn finish(
         mut self,
         kind: KindWord,
         name: Name,
         span: Span,
+        environment: Option<Box<Environment>>,
         reader: &mut Reader,
     ) -> Option<(Workload, Vec<SourceDraft>)> {
         self.check_sizes(span, reader);
+        self.check_targets(reader);
         let (policy_default, attempts_max) = match kind {
             KindWord::Service => (RestartPolicy::Always, 1),
             KindWord::Job => self.check_job(reader),
             KindWord::Session => (RestartPolicy::Never, 1),
         };
+        let may_run_nothing = has_command(environment.as_deref()) || self.around.is_wrong();
+        let surroundings = self.surroundings(environment, reader);
         let restart = self.restart.finish(policy_default, reader);
-        if !self.run_given {
+        if !self.run_given && !may_run_nothing {
             let found = format!("the {} `{name}` does not say what to run", kind.word());
             let problem = Problem::new(span, found, "the field `run`");
             reader.report(problem.hint("add for example `run: echo hello`"));
         }
-        let run = self.run.take()?;
+        let run = match self.run.take() {
+            None if !self.run_given && may_run_nothing => Vec::new(),
+            run => run?,
+        };
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
         let workload = Workload {
             name,
@@ -148,7 +159,7 @@ impl Draft {
             stop: self.stop.finish(),
             constraints: self.constraints,
             labels: self.labels,
-            surroundings: None,
+            surroundings,
         };
         Some((workload, self.sources))
     }
@@ -171,6 +182,66 @@ impl Draft {
         if let Some((found, expected)) = files_too_large(&self.files) {
             reader.report(Problem::new(span, found, expected));
         }
+    }
+
+    /// Checks that no two of files, volumes and mounts are at the same place.
+    fn check_targets(&self, reader: &mut Reader) {
+        let sources = self.sources.iter().map(|source| &source.path);
+        let files: Vec<&String> = self.files.iter().map(|file| &file.path).chain(sources).collect();
+        for (index, target) in self.around.targets.iter().enumerate() {
+            let path = &target.path;
+            let mut others = self.around.targets[..index].iter();
+            let found = if others.any(|other| other.path == *path) || files.contains(&path) {
+                format!("two things are put at {}", quoted(path))
+            } else if let Some(file) = files.iter().find(|file| is_below(file, path)) {
+                format!("the file {} would be put into {}", quoted(file), quoted(path))
+            } else if let Some(file) = files.iter().find(|file| is_below(path, file)) {
+                format!("{} is a file and a folder", quoted(file))
+            } else {
+                continue;
+            };
+            let problem = Problem::new(target.span, found, "paths that can stand together");
+            reader.report_in(&target.field, problem);
+        }
+    }
+
+    /// What is not a default in the surroundings, if anything.
+    fn surroundings(
+        &mut self,
+        environment: Option<Box<Environment>>,
+        reader: &mut Reader,
+    ) -> Option<Box<Surroundings>> {
+        let around = std::mem::take(&mut self.around);
+        if let Some((_, span)) = around.egress
+            && self.network != Network::Private
+        {
+            reader.within("egress", |reader| {
+                let found = "`egress` without a private network";
+                let problem = Problem::new(span, found, "`network: private` beside it");
+                reader.report(problem);
+            });
+        }
+        for (secret, span) in &around.secrets {
+            let variable = secret.variable.as_ref();
+            if let Some(variable) = variable.filter(|variable| self.env.contains_key(*variable)) {
+                reader.within("secrets", |reader| {
+                    let found = format!("the variable `{variable}` is in `env` too");
+                    reader.report(Problem::new(*span, found, "each variable once"));
+                });
+            }
+        }
+        let surroundings = Surroundings {
+            environment,
+            runtime: around.runtime,
+            user: around.user,
+            volumes: around.volumes,
+            secrets: around.secrets.into_iter().map(|(secret, _)| secret).collect(),
+            devices: around.devices,
+            mounts: around.mounts,
+            egress: around.egress.map(|(egress, _)| egress).unwrap_or_default(),
+            warm: around.warm,
+        };
+        (surroundings != Surroundings::default()).then(|| Box::new(surroundings))
     }
 
     /// Checks how attempts and restarts of a job fit together; answers with the restart policy
@@ -201,6 +272,13 @@ impl Draft {
             (_, Some((attempts, _))) => (RestartPolicy::OnFailure, attempts),
         }
     }
+}
+
+/// Whether an environment has a command of its own, as images do.
+fn has_command(environment: Option<&Environment>) -> bool {
+    environment.is_some_and(|environment| {
+        matches!(environment.base, Base::Image { .. } | Base::ImageFile(_))
+    })
 }
 
 /// What to say when the files of a workload are too large together. Their paths count: files

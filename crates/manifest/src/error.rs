@@ -1,6 +1,6 @@
 //! What is wrong with a manifest: the place, the reason and the mend.
 
-use crate::place::{Lines, Span};
+use crate::place::{Lines, Place, Span};
 use std::fmt;
 
 /// One thing that is wrong with a manifest.
@@ -103,6 +103,19 @@ impl fmt::Display for ManifestErrors {
 impl std::error::Error for ManifestErrors {}
 
 impl ManifestError {
+    /// The place of an error that is not known yet.
+    pub(crate) fn at(place: Place, field: String) -> ManifestError {
+        ManifestError {
+            line: place.line,
+            column: place.column,
+            width: place.width,
+            field,
+            found: String::new(),
+            expected: String::new(),
+            hint: None,
+        }
+    }
+
     fn render(&self, file_name: &str, lines: &Lines<'_>, shown: &mut String) {
         let number = self.line.to_string();
         let margin = " ".repeat(number.len());

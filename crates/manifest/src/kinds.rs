@@ -5,7 +5,7 @@ use crate::error::Problem;
 use crate::lifecycle::time;
 use crate::reader::{Field, Reader};
 use crate::tree::{Node, Value};
-use crate::{constraint, cron, files, lifecycle, process, schema};
+use crate::{constraint, cron, files, lifecycle, process, schema, surroundings};
 use spawnery_model::limits::{DURATION_MAX, REPLICAS_MAX};
 use spawnery_model::{DurationMs, Missed, Overlap, Replicas};
 
@@ -13,13 +13,20 @@ use spawnery_model::{DurationMs, Missed, Overlap, Replicas};
 const ATTEMPTS_MAX: u64 = 10_000;
 
 /// All fields of a kind.
-pub(crate) fn tables(kind: KindWord) -> [&'static [Field<Draft>]; 5] {
+pub(crate) fn tables(kind: KindWord) -> [&'static [Field<Draft>]; 6] {
     let own = match kind {
         KindWord::Service => SERVICE_FIELDS,
         KindWord::Job => JOB_FIELDS,
         KindWord::Session => SESSION_FIELDS,
     };
-    [process::FIELDS, own, lifecycle::FIELDS, files::FIELDS, constraint::FIELDS]
+    [
+        process::FIELDS,
+        own,
+        lifecycle::FIELDS,
+        files::FIELDS,
+        constraint::FIELDS,
+        surroundings::FIELDS,
+    ]
 }
 
 /// What to do about a name that is no field of `kind`.
@@ -28,8 +35,11 @@ pub(crate) fn mend(kind: KindWord, name: &str) -> Option<String> {
         return Some("YAML 1.2 does not merge maps; repeat the fields".to_owned());
     }
     let owners = [("services", SERVICE_FIELDS), ("jobs", JOB_FIELDS), ("sessions", SESSION_FIELDS)];
-    let owner = owners.iter().find(|(_, fields)| fields.iter().any(|field| field.name == name))?;
-    Some(format!("only {} have it, not a {}", owner.0, kind.word()))
+    let owner = owners.iter().find(|(_, fields)| fields.iter().any(|field| field.name == name));
+    match owner {
+        Some((owner, _)) => Some(format!("only {owner} have it, not a {}", kind.word())),
+        None => surroundings::mend(name),
+    }
 }
 
 const SERVICE_FIELDS: &[Field<Draft>] = &[Field {

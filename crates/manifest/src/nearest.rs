@@ -14,8 +14,8 @@ const SYNONYMS: &[(&str, &str)] = &[
     ("cron", "schedule"),
     ("cwd", "working_directory"),
     ("deadline", "start_deadline"),
-    ("environment", "env"),
     ("environmentvariables", "env"),
+    ("networks", "network"),
     ("exec", "run"),
     ("execstart", "run"),
     ("instances", "replicas"),
@@ -81,7 +81,6 @@ mod tests {
         check("working-dir", Some("working_directory"));
         check("rum", Some("run"));
         check("cpu_shares", Some("cpuShares"));
-        check("environment", Some("env"));
         check("tty", None);
         check("image", None);
         check("", None);

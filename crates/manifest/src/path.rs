@@ -2,6 +2,9 @@
 
 use crate::error::{Problem, quoted};
 use crate::place::Span;
+use crate::placed::is_below;
+use crate::reader::Reader;
+use crate::tree::Node;
 
 /// Bytes in a path, the final NUL excluded (`PATH_MAX`, `limits.h(0p)`).
 const PATH_LENGTH_MAX: usize = 4095;
@@ -51,4 +54,28 @@ pub(crate) fn absolute_path(path: &str) -> Result<(), PathProblem> {
         return problem(found, Some(hint.to_owned()));
     }
     Ok(())
+}
+
+/// Folders that the kernel fills, and where secrets lie: nothing can be put there.
+const RESERVED: &[&str] = &["/proc", "/sys", "/dev", "/run/secrets"];
+
+/// Checks that something can be put at `path` inside an instance, and reports why not.
+pub(crate) fn check_target(reader: &mut Reader, span: Span, path: &str) -> bool {
+    if let Err(problem) = absolute_path(path) {
+        reader.report(problem.at(span));
+        return false;
+    }
+    let is_in = |folder: &&str| path == *folder || is_below(path, folder);
+    if let Some(folder) = RESERVED.iter().find(|folder| is_in(folder)) {
+        let found = format!("{} lies in `{folder}`, which Spawnery fills", quoted(path));
+        reader.report(Problem::new(span, found, "a path elsewhere, such as /srv/app"));
+        return false;
+    }
+    true
+}
+
+/// Reads the path at which something is put inside an instance.
+pub(crate) fn target_path(reader: &mut Reader, node: &Node) -> Option<String> {
+    let text = reader.text(node, "an absolute path such as /srv/app")?;
+    check_target(reader, node.span, text).then(|| text.to_owned())
 }

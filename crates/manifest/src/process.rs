@@ -187,7 +187,13 @@ fn memory(reader: &mut Reader, node: &Node) -> Option<Bytes> {
     bytes(reader, node, MEMORY_MIN, "512M")
 }
 
-fn bytes(reader: &mut Reader, node: &Node, least: Bytes, example: &str) -> Option<Bytes> {
+/// Reads an amount of bytes, at least `least`.
+pub(crate) fn bytes(
+    reader: &mut Reader,
+    node: &Node,
+    least: Bytes,
+    example: &str,
+) -> Option<Bytes> {
     let expected = format!("an amount such as {example} or 4G, at least {least}");
     let text = match &node.value {
         Value::Text(text) | Value::Number(text) => text,

@@ -47,6 +47,15 @@ impl Reader {
         }
     }
 
+    /// Reports a problem of another `field` than the one that is being read.
+    pub(crate) fn report_in(&mut self, field: &str, mut problem: Problem) {
+        self.problem_count += 1;
+        if !self.is_full() {
+            problem.field = field.to_owned();
+            self.problems.push(problem);
+        }
+    }
+
     /// Whether no more problems are kept: a few more than are shown, because the text's first ones
     /// are chosen later.
     fn is_full(&self) -> bool {
@@ -133,6 +142,28 @@ impl Reader {
             Value::Map(map) => Some(map),
             _ => self.wrong(node, expected),
         }
+    }
+
+    /// The items of a list of `what`, such as `example`, of which at most `most` are taken.
+    pub(crate) fn items<'n>(
+        &mut self,
+        node: &'n Node,
+        what: &str,
+        example: &str,
+        most: usize,
+    ) -> Option<&'n [Node]> {
+        let Value::List(items) = &node.value else {
+            let expected = format!("a list of {what}");
+            let problem = Problem::new(node.span, node.value.describe_kind(), expected);
+            self.report(problem.hint(format!("write for example {example}")));
+            return None;
+        };
+        if items.len() > most {
+            let found = format!("{} {what}", items.len());
+            self.report(Problem::new(node.span, found, format!("at most {most}")));
+            return None;
+        }
+        Some(items)
     }
 
     /// Text.

@@ -30,15 +30,7 @@ impl FileSource {
             path: draft.path,
             source: draft.source,
             mode: draft.mode,
-            place: ManifestError {
-                line: place.line,
-                column: place.column,
-                width: place.width,
-                field: draft.field,
-                found: String::new(),
-                expected: String::new(),
-                hint: None,
-            },
+            place: ManifestError::at(place, draft.field),
         }
     }
 

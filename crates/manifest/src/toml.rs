@@ -8,6 +8,15 @@ use toml::de::{DeTable, DeValue};
 
 /// Reads a TOML document.
 pub(crate) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+    parse_within(text, Budget::default(), problems)
+}
+
+/// Reads a TOML document with room for the text of a lock file.
+pub(crate) fn parse_lock(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
+    parse_within(text, Budget::of_lock(), problems)
+}
+
+fn parse_within(text: &str, mut budget: Budget, problems: &mut Vec<Problem>) -> Option<Node> {
     let table = match DeTable::parse(text) {
         Ok(table) => table,
         Err(first) => {
@@ -15,7 +24,6 @@ pub(crate) fn parse(text: &str, problems: &mut Vec<Problem>) -> Option<Node> {
             return None;
         }
     };
-    let mut budget = Budget::default();
     let span = Span::from(table.span());
     match map(table.into_inner(), 0, &mut budget, problems) {
         Ok(value) => Some(Node { value, span }),

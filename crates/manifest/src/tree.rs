@@ -79,13 +79,29 @@ pub(crate) const NODES_MAX: usize = 1_000_000;
 pub(crate) const DEPTH_MAX: usize = 32;
 
 /// Counts what a tree takes, so that no text becomes a tree much larger than itself.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Budget {
     nodes: usize,
     text_bytes: usize,
+    text_bytes_max: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget {
+            nodes: 0,
+            text_bytes: 0,
+            text_bytes_max: spawnery_model::limits::MANIFEST_BYTES_MAX,
+        }
+    }
 }
 
 impl Budget {
+    /// For a lock file, which may be larger than a manifest.
+    pub(crate) fn of_lock() -> Budget {
+        Budget { text_bytes_max: spawnery_model::limits::LOCK_BYTES_MAX, ..Budget::default() }
+    }
+
     /// Takes one value with `text_bytes` of text at `depth` (0 is the root).
     pub(crate) fn take(&mut self, span: Span, depth: usize, text_bytes: usize) -> Taken {
         self.take_many(span, depth, 1, text_bytes)
@@ -110,7 +126,7 @@ impl Budget {
             return Err(Problem::new(span, found, "fewer values")
                 .hint("split the manifest, and use fewer aliases"));
         }
-        let bytes_max = spawnery_model::limits::MANIFEST_BYTES_MAX;
+        let bytes_max = self.text_bytes_max;
         if self.text_bytes > bytes_max {
             let found = format!("with its aliases the manifest has more than {bytes_max} bytes");
             return Err(Problem::new(span, found, "less text").hint("use fewer aliases"));

@@ -7,6 +7,7 @@ use crate::process::NETWORKS;
 use crate::quantity::{whole_bytes, whole_duration};
 use crate::reader::word_of;
 use crate::source::FileSource;
+use crate::write_environment::{recipe, surroundings_fields};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
@@ -31,10 +32,22 @@ impl Manifest {
                 Kind::Job(_) => &mut jobs,
                 Kind::Session(_) => &mut sessions,
             };
-            let fields = workload_fields(workload, sources);
+            let mut fields = workload_fields(workload, sources);
+            if let Some(around) = &workload.surroundings {
+                let network = workload.process.network;
+                surroundings_fields(around, network, &self.environments, &mut fields);
+            }
             section.insert(workload.name.to_string(), Value::Object(fields));
         }
-        let sections = [("services", services), ("jobs", jobs), ("sessions", sessions)];
+        let named = self.environments.iter().filter_map(|environment| {
+            Some((environment.name.as_ref()?.to_string(), recipe(environment)))
+        });
+        let sections = [
+            ("environments", named.collect()),
+            ("services", services),
+            ("jobs", jobs),
+            ("sessions", sessions),
+        ];
         let sections = sections.into_iter().filter(|(_, section)| !section.is_empty());
         let sections = sections.map(|(name, section)| (name.to_owned(), Value::Object(section)));
         Value::Object(sections.collect()).to_string()
@@ -107,7 +120,9 @@ fn process_fields(process: &Process, fields: &mut Map<String, Value>) {
     let mut set = |name: &str, value: Value| {
         fields.insert(name.to_owned(), value);
     };
-    set("run", json!(process.run));
+    if !process.run.is_empty() {
+        set("run", json!(process.run));
+    }
     set("env", json!(process.env));
     set("memory", json!(whole_bytes(process.memory)));
     let mut cpu = json!({ "reserved": process.cpu_reserved.to_string() });

@@ -49,6 +49,7 @@ fn check_canonical(manifest: &Manifest) -> Result<(), TestCaseError> {
     match parse(&json, Format::Json) {
         Ok(again) => {
             prop_assert_eq!(&again.workloads, &manifest.workloads);
+            prop_assert_eq!(&again.environments, &manifest.environments);
             prop_assert_eq!(again.to_json(), json);
         }
         Err(errors) => prop_assert!(false, "{}\n{}", errors, json),
@@ -357,6 +358,8 @@ proptest! {
         let manifest = Manifest {
             workloads: by_name.into_values().collect(),
             sources: Vec::new(),
+            environments: Vec::new(),
+            locals: Vec::new(),
         };
         check_canonical(&manifest)?;
         let json = manifest.to_json();

@@ -56,6 +56,40 @@ pub const LABELS_MAX: usize = 64;
 /// Characters in a label's key or value. More: refused.
 pub const LABEL_LENGTH_MAX: usize = 255;
 
+/// The largest user or group id inside an instance: a rootful sandbox maps 65,536 ids, and the last
+/// one is "nobody" of many systems. Larger: refused.
+pub const USER_ID_MAX: u32 = 65_534;
+
+/// Volumes, secrets, devices or mounts of one workload, each: every one is a mount or a file that
+/// delays each start. More: refused.
+pub const SURROUNDINGS_MAX: usize = 64;
+
+/// Rules, or names, of the egress of one workload: they are compared one after the other. More:
+/// refused.
+pub const EGRESS_RULES_MAX: usize = 256;
+
+/// Sandboxes that one workload keeps ready on each node: each holds namespaces and memory without
+/// doing anything. More: refused.
+pub const WARM_MAX: u32 = 256;
+
+/// Packages that a recipe names, of Debian or of Python, each. What they depend on is not counted.
+/// More: refused.
+pub const RECIPE_PACKAGES_MAX: usize = 1000;
+
+/// Files and folders that a recipe puts into an environment, each a step of its own. More:
+/// refused; a folder may hold many.
+pub const RECIPE_FILES_MAX: usize = 256;
+
+/// Commands of a recipe's `build`: each is a layer, and a root filesystem is mounted from all of
+/// its layers at once. More: refused.
+pub const RECIPE_BUILD_MAX: usize = 64;
+
+/// Packages or requirements in one lock, with all that they depend on. More: refused.
+pub const LOCK_ENTRIES_MAX: usize = 20_000;
+
+/// Bytes of a lock file: all the entries of a few large environments. A larger one is refused.
+pub const LOCK_BYTES_MAX: usize = 16 << 20;
+
 /// Replicas of one service. More: refused.
 pub const REPLICAS_MAX: u32 = 10_000;
 

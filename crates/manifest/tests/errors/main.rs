@@ -1,6 +1,8 @@
 //! Bad manifests, and what a person is told.
 
 mod bounds;
+mod recipes;
+mod surroundings;
 mod syntax;
 mod values;
 

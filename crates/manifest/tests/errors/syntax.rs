@@ -29,31 +29,20 @@ fn what_is_no_manifest_is_refused() {
         "line 1, column 11: services: found a list; expected a map of services by their \
          names",
     );
-    yaml(
-        "just text",
-        "line 1, column 1: found the text `just text`; expected a map with `services`, \
-         `jobs`, `sessions` or `$schema`",
-    );
+    yaml("just text", "line 1, column 1: found the text `just text`; expected a map of fields");
     yaml(
         "servces:\n  web: {run: x}\n",
-        "line 1, column 1: servces: unknown field `servces`; expected one of services, \
-         jobs, sessions, $schema (did you mean `services`?)",
+        "line 1, column 1: servces: unknown field `servces`; expected one of services, jobs, sessions, environments, $schema (did you mean `services`?)",
     );
     yaml(
         "run: x\n",
-        "line 1, column 1: run: unknown field `run`; expected one of services, jobs, \
-         sessions, $schema (it belongs to a workload: below `services:`, `jobs:` or \
+        "line 1, column 1: run: unknown field `run`; expected one of services, jobs, sessions, environments, $schema (it belongs to a workload: below `services:`, `jobs:` or \
          `sessions:` and a name)",
     );
-    json(
-        "[]",
-        "line 1, column 1: found a list; expected a map with `services`, `jobs`, \
-         `sessions` or `$schema`",
-    );
+    json("[]", "line 1, column 1: found a list; expected a map of fields");
     toml(
         "x = 1\n",
-        "line 1, column 1: x: unknown field `x`; expected one of services, jobs, \
-         sessions, $schema",
+        "line 1, column 1: x: unknown field `x`; expected one of services, jobs, sessions, environments, $schema",
     );
 }
 
@@ -167,13 +156,13 @@ fn what_breaks_yaml_is_refused() {
         "services:\n  web:\n    run: x\n    <<: {pids: 5}\n",
         "line 4, column 5: services.web.\"<<\": unknown field `<<`; expected one of run, \
          env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
-         stdin, replicas, restart, stop, files, constraints, labels (YAML 1.2 does not \
+         stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (YAML 1.2 does not \
          merge maps; repeat the fields)",
     );
     yaml(
         "äö: ü\nservices: {web: {run: x, pids: 0}}\n",
         concat!(
-            "line 1, column 1: \"äö\": unknown field `äö`; expected one of services, jobs, sessions, $schema\n",
+            "line 1, column 1: \"äö\": unknown field `äö`; expected one of services, jobs, sessions, environments, $schema\n",
             "line 2, column 32: services.web.pids: found the number `0`; expected a whole number from 1 to 4194304"
         ),
     );
@@ -200,14 +189,14 @@ fn what_breaks_toml_is_refused() {
         "[services.web]\nrun = \"x\"\nmemmory = \"1G\"\n",
         "line 3, column 1: services.web.memmory: unknown field `memmory`; expected one \
          of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (did you mean `memory`?)",
     );
     toml(
         "[services.web]\nrun = \"x\"\ncpu = 0.0\nstart = 1979-05-27\n",
         concat!(
             "line 3, column 7: services.web.cpu: no processor share at all; expected a number of cores such as 2 or 0.5, at least 0.001\n",
-            "line 4, column 1: services.web.start: unknown field `start`; expected one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, stdin, replicas, restart, stop, files, constraints, labels (did you mean `restart`?)"
+            "line 4, column 1: services.web.start: unknown field `start`; expected one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (did you mean `restart`?)"
         ),
     );
     toml(
@@ -229,7 +218,7 @@ fn what_breaks_json_is_refused() {
         r#"{"services": {"web": {"run": "x", "memmory": "1G"}}}"#,
         "line 1, column 35: services.web.memmory: unknown field `memmory`; expected one \
          of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels \
+         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (did you mean `memory`?)",
     );
     json(
