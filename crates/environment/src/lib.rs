@@ -7,15 +7,19 @@
 //! Invariant: the same recipe and lock give the same digest; and what is in the store is whole,
 //! because it appears by a rename after it is synced.
 
+pub mod build;
 pub mod content;
 pub mod disk;
 pub mod flights;
 pub mod ids;
 pub mod layer;
 pub mod limits;
+pub mod lock;
+pub mod recipe;
 pub mod store;
 pub mod tree;
 
+pub use build::{BuildError, Builder, BuiltEnvironment};
 pub use content::{Content, ContentError};
 pub use disk::DiskError;
 pub use flights::Flights;

@@ -178,6 +178,7 @@ fn lock() -> EnvironmentLock {
         python: Some("3.11.2".to_owned()),
         requirements: vec![format!("requests==2.31.0 --hash=sha256:{}", "3d".repeat(32))],
         commit: Some("4e".repeat(20)),
+        base: Vec::new(),
     }
 }
 

@@ -159,7 +159,7 @@ pub struct EnvironmentLock {
     #[n(1)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// Every Debian package that is installed, of base and `apt` together.
+    /// Every Debian package that is installed for `apt`.
     #[n(2)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub apt: Vec<LockedPackage>,
@@ -175,6 +175,10 @@ pub struct EnvironmentLock {
     #[n(5)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub commit: Option<String>,
+    /// Every Debian package of a base of Debian's packages.
+    #[n(6)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base: Vec<LockedPackage>,
 }
 
 /// One Debian package, pinned.

@@ -17,6 +17,7 @@ mod simulate;
 mod stage;
 mod test;
 mod tidy;
+mod tools;
 mod workspace;
 
 use std::process::ExitCode;

@@ -26,6 +26,12 @@ pub const FOR_TESTS: &[Package] = &[
         file: "/usr/bin/python3",
         reason: "instances that take memory, listen on ports and ignore signals",
     },
+    Package {
+        name: "python3-venv",
+        file: "/usr/share/doc/python3-venv/copyright",
+        reason: "uv, which is installed from PyPI into the build folder",
+    },
+    Package { name: "git", file: "/usr/bin/git", reason: "sources of environments, and a server" },
     Package { name: "procps", file: "/usr/bin/ps", reason: "what processes an instance can see" },
     Package { name: "curl", file: "/usr/bin/curl", reason: "the commands of the README" },
     Package {

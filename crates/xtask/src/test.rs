@@ -1,10 +1,13 @@
 //! `cargo xtask test`: everything that must hold before a change goes in.
 
+use std::path::Path;
+
 use crate::Failure;
 use crate::packages;
 use crate::process::{self, cargo};
 use crate::stage::Stages;
 use crate::tidy;
+use crate::tools;
 
 /// What is built and linted: every crate, and the parts of xtask that are features.
 const EVERYTHING: [&str; 3] =
@@ -46,7 +49,12 @@ impl Options {
 /// The first stage that failed, and why.
 pub fn run(options: &Options) -> Result<(), Failure> {
     let mut stages = Stages::default();
-    stages.run("packages", || packages::install(packages::FOR_TESTS))?;
+    let mut uv = None;
+    stages.run("packages", || {
+        packages::install(packages::FOR_TESTS)?;
+        uv = tools::install_uv()?;
+        Ok(())
+    })?;
     if has("fmt", "rustfmt") {
         stages.run("format", || process::run(&mut cargo(&["fmt", "--all", "--check"])))?;
     }
@@ -65,18 +73,22 @@ pub fn run(options: &Options) -> Result<(), Failure> {
     stages.run("examples in documentation", || {
         process::run(cargo(&["test", "--doc", "--quiet"]).args(EVERYTHING))
     })?;
-    stages.run("tests", tests)?;
+    stages.run("tests", || tests(uv.as_deref()))?;
     println!("{}", stages.summary());
     Ok(())
 }
 
-fn tests() -> Result<(), Failure> {
-    if process::works(&mut cargo(&["nextest", "--version"])) {
-        return process::run(
-            cargo(&["nextest", "run", "--no-fail-fast", "--status-level=slow"]).args(EVERYTHING),
-        );
+/// Runs all tests, with the folder of `uv` on the `PATH`.
+fn tests(uv: Option<&Path>) -> Result<(), Failure> {
+    let mut command = if process::works(&mut cargo(&["nextest", "--version"])) {
+        cargo(&["nextest", "run", "--no-fail-fast", "--status-level=slow"])
+    } else {
+        cargo(&["test", "--no-fail-fast", "--lib", "--bins", "--tests"])
+    };
+    if let Some(folder) = uv {
+        command.env("PATH", tools::path_with(folder));
     }
-    process::run(cargo(&["test", "--no-fail-fast", "--lib", "--bins", "--tests"]).args(EVERYTHING))
+    process::run(command.args(EVERYTHING))
 }
 
 /// Whether cargo has a subcommand that not every installation brings; says so if not.

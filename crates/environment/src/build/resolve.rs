@@ -1,0 +1,92 @@
+//! Finds out what a recipe leaves open.
+
+use std::sync::Arc;
+
+use spawnery_model::{Environment, EnvironmentLock};
+
+use super::failure::{BuildError, Failure};
+use super::plan::plan;
+use super::progress::{Cancel, CancelOnDrop, Output, Progress, Secrets};
+use super::sandboxed::Work;
+use super::{Builder, Built, Job, git, python};
+use crate::recipe;
+
+impl Builder {
+    /// Finds out the exact versions of all that a recipe leaves open, whatever lock it has. What
+    /// is needed for that is built: the versions of Python packages depend on the base.
+    ///
+    /// # Errors
+    ///
+    /// When the recipe cannot be used, something that it names does not exist, or the step of the
+    /// base fails.
+    pub async fn resolve(
+        &self,
+        recipe: &Environment,
+        secrets: Secrets,
+        progress: Arc<dyn Progress>,
+    ) -> Result<EnvironmentLock, BuildError> {
+        recipe::check(recipe)?;
+        let job = self.job(recipe, secrets, progress);
+        let mut lock = EnvironmentLock {
+            recipe: recipe::resolved_digest(recipe).to_string(),
+            ..EnvironmentLock::default()
+        };
+        if let Some(source) = recipe.source.clone() {
+            let commit = job
+                .look_up("the commit of the source", Built::default(), true, move |work| {
+                    git::resolve(work, &source)
+                })
+                .await?;
+            lock.commit = Some(commit);
+        }
+        if let Some(wanted) = recipe.python.clone() {
+            let (below, host) = job.base_of(&lock).await?;
+            let resolved = job
+                .look_up("the versions of the python packages", below, host, move |work| {
+                    python::resolve(work, &wanted)
+                })
+                .await?;
+            lock.python = Some(resolved.version);
+            lock.requirements = resolved.requirements;
+        }
+        Ok(lock)
+    }
+}
+
+impl Job {
+    /// The layers of base and packages, which are built if they are not there.
+    async fn base_of(&self, lock: &EnvironmentLock) -> Result<(Built, bool), BuildError> {
+        let recipe = Environment {
+            python: None,
+            source: None,
+            files: Vec::new(),
+            build: Vec::new(),
+            ..Environment::clone(&self.recipe)
+        };
+        let plan = plan(&recipe, lock);
+        let _lease = self.inner.store.lease(plan.steps.iter().map(|step| step.key.clone()));
+        Ok((self.carry_out(&plan).await?, plan.host))
+    }
+
+    /// Runs something that blocks, over these layers.
+    async fn look_up<T: Send + 'static>(
+        &self,
+        what: &str,
+        below: Built,
+        host: bool,
+        question: impl FnOnce(&Work<'_>) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, BuildError> {
+        self.progress.resolving(what);
+        let cancel = Cancel::default();
+        let _guard = CancelOnDrop(cancel.clone());
+        let job = self.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            let output = Output::new(job.progress.clone(), &job.secrets);
+            question(&job.work(&output, &cancel, &below, host))
+        });
+        let answer = answer.await;
+        let answer =
+            answer.unwrap_or_else(|error| Err(Failure::new(format!("it crashed: {error}"))));
+        answer.map_err(|failure| failure.resolving(what))
+    }
+}
