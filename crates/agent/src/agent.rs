@@ -9,7 +9,7 @@ use crate::streams::Streams;
 use crate::uplink::{self, GreetError, Uplink};
 use spawnery_model::{Allowances, Capacity, Introduction, Name, NodeId, limits};
 use spawnery_node::{Found, Node};
-use spawnery_runtime::{ConnectError, Launcher, OperationError, ProcessRuntime, Runtime};
+use spawnery_runtime::{ConnectError, Launcher, OperationError, ProcessRuntime, Runtime, Runtimes};
 use spawnery_wire::link::Identity;
 use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File, TryLockError};
@@ -141,6 +141,7 @@ impl Agent {
         let launcher = Launcher {
             data: config.data_dir.join(LAUNCHER_FOLDER),
             program: config.launcher_exe.clone(),
+            runtimes: Runtimes::default(),
         };
         let identity = match SavedIdentity::load(&config.data_dir)? {
             Some(identity) => identity,

@@ -1,8 +1,9 @@
-//! The hidden commands `launcher`, which the agent runs: the process that starts instances, and
-//! `network`, which the launcher runs: the process that carries their private networks.
+//! The hidden commands `launcher`, which the agent runs, the process that starts instances, and
+//! two that the launcher runs: `network`, the process that carries their private networks, and
+//! `shim`, the stand-in for an instance that something else isolates.
 //!
-//! It is looked for before the command line is parsed, so that the process stays small and has
-//! only one thread, which it needs to fork.
+//! They are looked for before the command line is parsed, so that the processes stay small and
+//! have only one thread, which they need to fork.
 
 use crate::error::CliError;
 use crate::exit::ExitCode;
@@ -10,13 +11,17 @@ use spawnery_sandbox::launcher::{Config, serve};
 use spawnery_sandbox::network;
 use std::ffi::OsString;
 
-/// Serves as a launcher, if that is what the command line says.
+/// Serves as a launcher or stands in for an instance, if that is what the command line says.
 pub(crate) fn run_if_asked() -> Option<Result<ExitCode, CliError>> {
     let mut arguments = std::env::args_os().skip(1);
     match arguments.next() {
         Some(word) if word == "launcher" => Some(run(arguments)),
         Some(word) if word == network::COMMAND => {
             Some(network::serve().map(|()| ExitCode::OK).map_err(CliError::failed))
+        }
+        Some(word) if word == "shim" => {
+            let words = std::iter::once(word).chain(arguments);
+            spawnery_runtime::run_shim_if_asked(words).map(|error| Err(CliError::failed(error)))
         }
         _ => None,
     }

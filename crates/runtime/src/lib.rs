@@ -5,9 +5,12 @@
 //! machine stays in the module of its implementation.
 
 mod log;
+mod oci;
 mod prepared;
 mod process;
 mod runtime;
+mod runtimes;
+mod shim;
 
 pub use log::{Log, LogFiles, LogProgress};
 pub use prepared::{MountSpec, Prepared, RootSpec, SecretFile, UserSpec};
@@ -16,4 +19,6 @@ pub use runtime::{
     DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
     StdinTaken, Usage,
 };
+pub use runtimes::{DockerEngine, OciCommand, Runtimes, Unavailable};
+pub use shim::{NoJob, run_if_asked as run_shim_if_asked};
 pub use spawnery_sandbox::log::{Gap, LogError, LogPage, LogRecord};

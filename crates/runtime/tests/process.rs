@@ -1,115 +1,18 @@
 //! The process runtime with a real launcher.
 
 mod conformance;
+mod support;
 
-use conformance::{instance, next_end, order, read_to_end, soon, wait_for_output};
-use spawnery_runtime::{
-    Event, Events, Launcher, OperationError, Prepared, ProcessRuntime, Runtime,
-};
-use spawnery_sandbox::client::Client;
+use conformance::{instance, next_end, order, read_to_end, soon};
+use spawnery_model::RuntimeKind;
+use spawnery_runtime::{Event, OperationError, Prepared, ProcessRuntime, Runtime, Runtimes};
 use spawnery_sandbox::launcher::SOCKET_NAME;
 use spawnery_sandbox::limits::PROTOCOL_VERSION;
 use spawnery_sandbox::protocol::{Hello, Message, encode_frame};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-use tempfile::TempDir;
+use support::{Data, World};
 
-/// A data folder whose launcher, if one runs, is ended with it.
-struct Data(TempDir);
-
-impl Data {
-    fn new() -> Data {
-        Data(tempfile::tempdir().expect("a temporary folder"))
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn launcher_pid(&self) -> Option<u32> {
-        Client::connect(self.path()).ok().map(|client| client.launcher_pid())
-    }
-
-    fn kill_launcher(&self) {
-        self.signal_launcher(rustix::process::Signal::KILL);
-    }
-
-    fn signal_launcher(&self, signal: rustix::process::Signal) {
-        let pid = self.launcher_pid().expect("a launcher runs");
-        let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-        rustix::process::kill_process(pid.expect("a pid"), signal).expect("it is ours");
-    }
-
-    fn launcher(&self) -> Launcher {
-        Launcher {
-            data: self.path().to_owned(),
-            program: PathBuf::from(env!("CARGO_BIN_EXE_runtime-test-launcher")),
-        }
-    }
-
-    async fn connect(&self) -> (ProcessRuntime, Events) {
-        ProcessRuntime::connect(self.launcher()).await.expect("a launcher")
-    }
-}
-
-impl Drop for Data {
-    /// Ends the launcher in order, so that nothing of it stays on the machine.
-    fn drop(&mut self) {
-        if self.launcher_pid().is_none() {
-            return;
-        }
-        self.signal_launcher(rustix::process::Signal::TERM);
-        let until = Instant::now() + Duration::from_secs(20);
-        while self.launcher_pid().is_some() && Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-    }
-}
-
-macro_rules! conforms {
-    ($($promise:ident),* $(,)?) => {
-        $(
-            #[tokio::test]
-            async fn $promise() {
-                let data = Data::new();
-                let (runtime, mut events) = data.connect().await;
-                conformance::$promise(&runtime, &mut events).await;
-            }
-        )*
-    };
-}
-
-conforms!(
-    an_instance_ends_with_its_code_and_all_its_output,
-    a_program_that_does_not_exist_is_a_failed_start,
-    a_further_process_shares_the_surroundings_of_its_instance,
-    what_is_written_to_a_standard_input_arrives,
-    a_port_is_reached_once_something_listens,
-);
-
-#[tokio::test]
-async fn a_new_agent_finds_the_instance_and_its_log() {
-    let data = Data::new();
-    let (runtime, events) = data.connect().await;
-    let order = order(&["sh", "-c", "echo one; read line; echo $line; sleep 1000"]);
-    let mut with_stdin = order.clone();
-    with_stdin.process.stdin = Some(true);
-    let started =
-        runtime.start(instance(1), &with_stdin, Prepared::default()).await.expect("started");
-    wait_for_output(runtime.log(instance(1), 0).expect("a log"), "one\n").await;
-    drop((runtime, events));
-
-    let (runtime, mut events) = data.connect().await;
-    let found = runtime.found().await.expect("a list");
-    let [found] = &found[..] else { panic!("{found:?}") };
-    assert_eq!((found.pid, &found.exit), (Some(started.pid), &None));
-    assert_eq!(*found.order, with_stdin);
-    runtime.write_stdin(instance(1), 0, b"two\n".to_vec(), true).await.expect("it runs");
-    wait_for_output(runtime.log(instance(1), 0).expect("a log"), "one\ntwo\n").await;
-    runtime.stop(instance(1), order.stop).await.expect("stopping");
-    assert_eq!(next_end(&mut events).await.0, instance(1));
-}
+conformance_tests!(World::new(RuntimeKind::Process, Runtimes::default()).await);
 
 #[tokio::test]
 async fn what_ran_under_a_launcher_that_died_is_lost_and_new_instances_start() {
@@ -201,7 +104,7 @@ async fn a_launcher_of_another_version_is_named_and_left_alone() {
         // Until the runtime has had enough.
         std::io::copy(&mut stream, &mut std::io::sink()).expect("read");
     });
-    let connected = ProcessRuntime::connect(data.launcher()).await;
+    let connected = ProcessRuntime::connect(data.launcher(Runtimes::default())).await;
     let error = connected.expect_err("it cannot be used").to_string();
     let expected = format!("version {}", PROTOCOL_VERSION + 1);
     assert!(error.contains(&expected), "{error}");

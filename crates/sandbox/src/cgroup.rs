@@ -192,6 +192,39 @@ impl Group {
     }
 }
 
+/// The groups that a process is in, whoever made them.
+pub(crate) fn groups_of(pid: u32) -> Group {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let own = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    let hierarchy = |own: OwnGroup| {
+        let there = |file: &str| own.dir.join(file).exists();
+        let controllers = match own.version {
+            1 => own.controllers,
+            _ => [
+                (Controller::Memory, "memory.current"),
+                (Controller::Pids, "pids.current"),
+                (Controller::CpuAccounting, "cpu.stat"),
+            ]
+            .into_iter()
+            .filter(|(_, file)| there(file))
+            .map(|(controller, _)| controller)
+            .collect(),
+        };
+        Hierarchy { dir: own.dir, version: own.version, controllers }
+    };
+    let mut hierarchies: Vec<_> = own_groups(&mounts, &own).into_iter().map(hierarchy).collect();
+    // The unified hierarchy has figures of its own only where nothing is left to version 1.
+    hierarchies.sort_by_key(|hierarchy| hierarchy.version);
+    Group { name: String::new(), hierarchies }
+}
+
+/// What the groups use that a process is in.
+pub(crate) fn usage_of(pid: u32) -> Usage {
+    let usage = groups_of(pid).usage();
+    // There is no init of ours among them.
+    Usage { pids: usage.pids.map(|pids| pids + 1), ..usage }
+}
+
 /// Removes all groups in `dir`, which an earlier launcher made, and `dir` itself.
 pub(crate) fn remove_leftovers(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
@@ -203,6 +236,12 @@ pub(crate) fn remove_leftovers(dir: &Path) {
 }
 
 fn remove_group(dir: &Path) {
+    // A tool makes groups in its own.
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            let _ = fs::remove_dir(entry.path());
+        }
+    }
     let _ = fs::remove_dir(dir);
 }
 

@@ -17,6 +17,7 @@ pub mod log;
 pub mod network;
 pub mod protocol;
 pub mod spec;
+pub mod tool;
 
 mod base;
 mod cgroup;

@@ -78,6 +78,14 @@ pub const HOST_ID_COUNT: u32 = 65_536;
 /// User id and group id of the workload inside its sandbox.
 pub const USER_ID: u32 = 1000;
 
+/// Milliseconds that a tool which isolates by itself gets to end what it started elsewhere, such as
+/// a container of an engine, before it is killed.
+pub const TOOL_END_MS_MAX: u64 = 10_000;
+
+/// Milliseconds that such a tool gets to start its process. Less than an agent waits for an answer;
+/// more than a sandbox gets, because an engine may have to take in a root filesystem first.
+pub const TOOL_START_MS_MAX: u64 = 55_000;
+
 /// Prepared sandboxes that a launcher keeps waiting, so that a start needs no new namespaces.
 pub const SPARES_DEFAULT: u32 = 2;
 

@@ -296,7 +296,7 @@ pub(crate) fn attach(tree: impl AsFd, target: &str) -> io::Result<()> {
 }
 
 /// Which of the well-known dangerous or revealing parts of `/proc` this kernel has.
-fn proc_hidden() -> Vec<(&'static str, Hidden)> {
+pub(crate) fn proc_hidden() -> Vec<(&'static str, Hidden)> {
     const PARTS: &[(&str, Hidden)] = &[
         ("proc/acpi", Hidden::Folder),
         ("proc/asound", Hidden::Folder),

@@ -30,7 +30,7 @@ pub(crate) fn compile() -> Result<BpfProgram, FilterError> {
         (libc::SYS_ioctl, ioctl_rules()?),
     ]);
     let mut verdicts: BTreeMap<u32, Verdict> = BTreeMap::new();
-    verdicts.extend(ALWAYS.iter().chain(ALWAYS_ARCH).map(|it| (*it as u32, Verdict::Allow)));
+    verdicts.extend(always().map(|(_, number)| (number as u32, Verdict::Allow)));
     verdicts.extend(rules.keys().map(|it| (*it as u32, Verdict::LookFurther)));
     verdicts.insert(libc::SYS_clone3 as u32, Verdict::Missing);
     let denied = SeccompAction::Errno(libc::EPERM as u32);
@@ -40,6 +40,16 @@ pub(crate) fn compile() -> Result<BpfProgram, FilterError> {
     program.extend(tree);
     program.extend(BpfProgram::try_from(filter)?);
     Ok(program)
+}
+
+/// What is allowed whatever the arguments are: names as in libc, and numbers.
+fn always() -> impl Iterator<Item = (&'static str, i64)> {
+    ALWAYS.iter().chain(ALWAYS_ARCH).copied()
+}
+
+/// The names of what is allowed whatever the arguments are, as the kernel's manual has them.
+pub(crate) fn always_allowed() -> impl Iterator<Item = &'static str> {
+    always().map(|(name, _)| name.trim_start_matches("SYS_"))
 }
 
 /// What the tree says of a system call.
@@ -196,14 +206,14 @@ fn rule(conditions: &[(u8, Len, Op, u64)]) -> Result<SeccompRule, FilterError> {
 }
 
 macro_rules! numbers {
-    ($($name:ident)*) => { &[$(libc::$name),*] };
+    ($($name:ident)*) => { &[$((stringify!($name), libc::$name)),*] };
 }
 
 /// Allowed whatever the arguments are. Left out on purpose, though Docker has some of them
 /// for privileged containers: mounts, namespaces, modules, kexec, bpf, perf, keys, clocks,
 /// swap, quotas, accounting, `open_by_handle_at`, `userfaultfd`, io_uring.
 #[rustfmt::skip]
-const ALWAYS: &[i64] = numbers![
+const ALWAYS: &[(&str, i64)] = numbers![
     // Files.
     SYS_read SYS_write SYS_readv SYS_writev SYS_pread64 SYS_pwrite64 SYS_preadv SYS_pwritev
     SYS_preadv2 SYS_pwritev2 SYS_openat SYS_openat2 SYS_close SYS_close_range SYS_lseek
@@ -263,7 +273,7 @@ const ALWAYS: &[i64] = numbers![
 /// Older calls that only this architecture has.
 #[cfg(target_arch = "x86_64")]
 #[rustfmt::skip]
-const ALWAYS_ARCH: &[i64] = numbers![
+const ALWAYS_ARCH: &[(&str, i64)] = numbers![
     SYS_open SYS_creat SYS_stat SYS_lstat SYS_access SYS_readlink SYS_symlink SYS_link
     SYS_unlink SYS_rename SYS_mkdir SYS_rmdir SYS_mknod SYS_chmod SYS_chown SYS_lchown
     SYS_utime SYS_utimes SYS_futimesat SYS_getdents SYS_dup2 SYS_pipe SYS_eventfd SYS_signalfd
@@ -274,7 +284,7 @@ const ALWAYS_ARCH: &[i64] = numbers![
 
 /// Older calls that only this architecture has.
 #[cfg(not(target_arch = "x86_64"))]
-const ALWAYS_ARCH: &[i64] = &[];
+const ALWAYS_ARCH: &[(&str, i64)] = &[];
 
 #[cfg(test)]
 mod tests {
@@ -320,7 +330,7 @@ mod tests {
                 None
             } else if number == libc::SYS_clone3 as u32 {
                 Some(libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32)
-            } else if ALWAYS.iter().chain(ALWAYS_ARCH).any(|it| *it == i64::from(number)) {
+            } else if always().any(|(_, it)| it == i64::from(number)) {
                 Some(libc::SECCOMP_RET_ALLOW)
             } else {
                 Some(libc::SECCOMP_RET_ERRNO | libc::EPERM as u32)
@@ -359,7 +369,7 @@ mod tests {
             libc::SYS_mount_setattr,
         ];
         for number in denied {
-            assert!(!ALWAYS.contains(&number) && !ALWAYS_ARCH.contains(&number), "{number}");
+            assert!(always().all(|(_, it)| it != number), "{number}");
         }
     }
 }

@@ -215,11 +215,34 @@ pub(crate) fn close_except(keep: &[RawFd]) {
 
 /// Makes `from` the descriptor `to`, which an exec keeps.
 pub(crate) fn dup_onto(from: RawFd, to: RawFd) -> io::Result<()> {
-    // SAFETY: integers only; `to` is one of the standard streams.
+    // SAFETY: integers only; `to` is a number that nothing in a fresh child owns.
     let ret = unsafe {
         if from == to { libc::fcntl(from, libc::F_SETFD, 0) } else { libc::dup2(from, to) }
     };
     check(ret.into()).map(drop)
+}
+
+/// A copy of `from` with a number of at least `least`, which an exec closes.
+pub(crate) fn dup_above(from: RawFd, least: RawFd) -> io::Result<RawFd> {
+    // SAFETY: integers only; the callers run in a fresh child, which ends by exec or exit_now.
+    check(unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, least) }.into()).map(|fd| fd as RawFd)
+}
+
+/// A descriptor that this program was started with, which an exec will close.
+pub(crate) fn take_inherited(fd: RawFd) -> io::Result<OwnedFd> {
+    // SAFETY: F_SETFD takes integers and fails if there is no such descriptor. Nothing else in
+    // this program has the number: it was open before the program began, and the only callers
+    // take each number once.
+    unsafe {
+        check(libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC).into())?;
+        Ok(OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Enters a network namespace (`setns(2)`).
+pub(crate) fn enter_network(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }.into()).map(drop)
 }
 
 /// Sets every signal to its default action and unblocks all. By system calls, because glibc

@@ -49,6 +49,7 @@ pub const FOR_TESTS: &[Package] = &[
         file: "/usr/bin/busybox",
         reason: "the programs of the smallest root that is not the host's",
     },
+    Package { name: "runc", file: "/usr/sbin/runc", reason: "the oci runtime" },
 ];
 
 /// What `cargo xtask bench` needs.

@@ -1,5 +1,5 @@
-//! The process runtime: instances are processes in sandboxes, started by a launcher that outlives
-//! this program.
+//! The runtime of a node: instances are started by a launcher that outlives this program, as
+//! processes in sandboxes, or as what stands in for them when something else isolates.
 
 mod connection;
 mod index;
@@ -12,6 +12,7 @@ use crate::runtime::{
     DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
     StdinTaken, Usage,
 };
+use crate::runtimes::Runtimes;
 use connection::{Answer, Call};
 use index::Index;
 use spawnery_model::{Exit, InstanceId, StartOrder, Stop};
@@ -47,8 +48,11 @@ const SETTLE_DELAY_MAX: Duration = Duration::from_millis(250);
 pub struct Launcher {
     /// Its data folder.
     pub data: PathBuf,
-    /// The program that is run as `program launcher --data ...` when no launcher answers.
+    /// The program that is run as `program launcher --data ...` when no launcher answers, and as
+    /// `program shim ...` by the launcher.
     pub program: PathBuf,
+    /// The runtimes beside the process runtime.
+    pub runtimes: Runtimes,
 }
 
 /// No connection to a launcher.
@@ -80,9 +84,9 @@ pub enum ConnectError {
     Silent,
 }
 
-/// The process runtime.
+/// The runtime of a node, which runs each instance by the runtime that its order names.
 pub struct ProcessRuntime {
-    data: PathBuf,
+    launcher: Launcher,
     index: Arc<Mutex<Index>>,
     link: watch::Receiver<Link>,
     keep_alive: watch::Sender<bool>,
@@ -95,14 +99,14 @@ impl ProcessRuntime {
         let index = Arc::new(Mutex::new(Index::default()));
         let (events_in, events) = mpsc::unbounded_channel();
         let (keep_alive, keep_alive_out) = watch::channel(true);
-        let data = launcher.data.clone();
-        let supervisor = Supervisor::new(launcher, index.clone(), events_in, keep_alive_out);
+        let supervisor =
+            Supervisor::new(launcher.clone(), index.clone(), events_in, keep_alive_out);
         let (connection, infos) = supervisor.reach().await?;
         // Their ends are told by `found`.
         lock(&index).reconcile(&infos);
         let (link_in, link) = watch::channel(Link::Down { reason: String::new() });
         let supervisor = tokio::spawn(supervisor.run(connection, link_in));
-        Ok((Self { data, index, link, keep_alive, supervisor }, events))
+        Ok((Self { launcher, index, link, keep_alive, supervisor }, events))
     }
 
     /// Ends the launcher, which refuses while instances run, and does not start another one.
@@ -176,8 +180,10 @@ impl ProcessRuntime {
         order: &StartOrder,
         prepared: &Prepared,
     ) -> Result<Started, StartError> {
+        let kind = order.surroundings.as_ref().map(|it| it.runtime).unwrap_or_default();
         loop {
             let spec = spec::sandbox(instance, order, prepared);
+            let spec = self.launcher.runtimes.wrap(kind, spec, &self.launcher.program);
             let request = Request::Start { instance: instance.to_string(), spec: Box::new(spec) };
             let message = match self.call(request).await {
                 Ok((Reply::Started { pid, .. }, _)) => {
@@ -432,7 +438,7 @@ impl Runtime for ProcessRuntime {
 
     fn log(&self, instance: InstanceId, process: u32) -> Result<Log, OperationError> {
         let progress = self.index().watch(instance, process)?;
-        let dir = launcher::log_dir(&self.data, &instance.to_string(), process);
+        let dir = launcher::log_dir(&self.launcher.data, &instance.to_string(), process);
         Ok(Log::new(dir, progress))
     }
 
@@ -500,7 +506,7 @@ fn lock(index: &Mutex<Index>) -> MutexGuard<'_, Index> {
 
 impl std::fmt::Debug for ProcessRuntime {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ProcessRuntime").field("data", &self.data).finish_non_exhaustive()
+        f.debug_struct("ProcessRuntime").field("data", &self.launcher.data).finish_non_exhaustive()
     }
 }
 

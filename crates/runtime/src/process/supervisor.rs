@@ -53,7 +53,7 @@ impl Supervisor {
             Err(ConnectError::Socket(_)) => {}
             Err(error) => return Err(error),
         }
-        let Launcher { data, program } = self.launcher.clone();
+        let Launcher { data, program, .. } = self.launcher.clone();
         let config = launcher::Config::new(data);
         let spawned = tokio::task::spawn_blocking(move || {
             launcher::spawn_detached(&program, &config).map(|_pid| ())

@@ -1,7 +1,15 @@
 //! What holds for every runtime. Each function is one promise.
 
+mod bounds;
+mod survival;
+
+pub use bounds::*;
+pub use survival::*;
+
+use crate::support::World;
 use spawnery_model::{
-    Bytes, CpuMillis, DurationMs, Exit, Id, InstanceId, Name, Network, Process, StartOrder, Stop,
+    Bytes, CpuMillis, DurationMs, Exit, Id, InstanceId, Name, Network, Process, RuntimeKind,
+    StartOrder, Stop,
 };
 use spawnery_runtime::{
     DialError, Event, Events, ExecOrder, Log, OperationError, Prepared, Runtime,
@@ -10,6 +18,38 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// One test for each promise, with the world that `$world` makes.
+#[macro_export]
+macro_rules! conformance_tests {
+    ($world:expr) => {
+        $crate::conformance_tests!($world;
+            an_instance_ends_with_its_code_and_all_its_output,
+            a_program_that_does_not_exist_is_a_failed_start,
+            a_further_process_shares_the_surroundings_of_its_instance,
+            what_is_written_to_a_standard_input_arrives,
+            a_port_is_reached_once_something_listens,
+            memory_beyond_the_limit_ends_it_as_out_of_memory,
+            no_more_processes_start_than_allowed,
+            no_more_processor_time_is_used_than_allowed,
+            every_line_of_much_output_is_kept_in_order,
+            a_stop_signal_is_handled_by_the_program,
+            what_ignores_the_stop_signal_is_killed_after_the_grace,
+            the_inside_is_its_own_and_holds_the_files,
+            secrets_and_folders_are_found_inside,
+            the_next_agent_finds_the_instance_and_its_log,
+            an_instance_ends_with_its_launcher,
+        );
+    };
+    ($world:expr; $($promise:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $promise() {
+                conformance::$promise($world).await;
+            }
+        )*
+    };
+}
 
 /// Far more than anything here takes.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -51,6 +91,13 @@ pub fn order(run: &[&str]) -> StartOrder {
         stop: Stop { signal: 15, grace: DurationMs(10_000) },
         surroundings: None,
     }
+}
+
+/// An order that a runtime of this kind is to carry out.
+pub fn order_for(kind: RuntimeKind, run: &[&str]) -> StartOrder {
+    let mut order = order(run);
+    order.surroundings.get_or_insert_default().runtime = kind;
+    order
 }
 
 pub fn exec(run: &[&str]) -> ExecOrder {
@@ -103,10 +150,9 @@ pub async fn wait_for_output(mut log: Log, text: &str) {
     }
 }
 
-pub async fn an_instance_ends_with_its_code_and_all_its_output(
-    runtime: &dyn Runtime,
-    events: &mut Events,
-) {
+pub async fn an_instance_ends_with_its_code_and_all_its_output(mut world: World) {
+    let (kind, runtime, events) = (world.kind, &world.runtime, &mut world.events);
+    let order = |run: &[&str]| order_for(kind, run);
     let id = instance(1);
     let script = "echo $COLOUR $SPAWNERY_WORKLOAD; echo bad >&2; exit 7";
     runtime.start(id, &order(&["sh", "-c", script]), Prepared::default()).await.expect("started");
@@ -124,10 +170,9 @@ pub async fn an_instance_ends_with_its_code_and_all_its_output(
     assert_eq!(runtime.log(id, 0).err(), Some(OperationError::Unknown));
 }
 
-pub async fn a_program_that_does_not_exist_is_a_failed_start(
-    runtime: &dyn Runtime,
-    _events: &mut Events,
-) {
+pub async fn a_program_that_does_not_exist_is_a_failed_start(world: World) {
+    let (kind, runtime) = (world.kind, &world.runtime);
+    let order = |run: &[&str]| order_for(kind, run);
     let started =
         runtime.start(instance(2), &order(&["no-such-program"]), Prepared::default()).await;
     let error = started.expect_err("it cannot start");
@@ -136,10 +181,9 @@ pub async fn a_program_that_does_not_exist_is_a_failed_start(
     assert!(again.is_err(), "an id is never used twice");
 }
 
-pub async fn a_further_process_shares_the_surroundings_of_its_instance(
-    runtime: &dyn Runtime,
-    events: &mut Events,
-) {
+pub async fn a_further_process_shares_the_surroundings_of_its_instance(mut world: World) {
+    let (kind, runtime, events) = (world.kind, &world.runtime, &mut world.events);
+    let order = |run: &[&str]| order_for(kind, run);
     let id = instance(3);
     runtime.start(id, &order(&["sleep", "1000"]), Prepared::default()).await.expect("started");
     let mut wanted = exec(&["sh", "-c", "echo $COLOUR $SHAPE; exit 3"]);
@@ -168,10 +212,9 @@ pub async fn a_further_process_shares_the_surroundings_of_its_instance(
     assert_eq!(runtime.exec(instance(99), exec(&["true"])).await, Err(OperationError::Unknown));
 }
 
-pub async fn what_is_written_to_a_standard_input_arrives(
-    runtime: &dyn Runtime,
-    events: &mut Events,
-) {
+pub async fn what_is_written_to_a_standard_input_arrives(mut world: World) {
+    let (kind, runtime, events) = (world.kind, &world.runtime, &mut world.events);
+    let order = |run: &[&str]| order_for(kind, run);
     let id = instance(4);
     let mut order = order(&["cat"]);
     order.process.stdin = Some(true);
@@ -184,7 +227,9 @@ pub async fn what_is_written_to_a_standard_input_arrives(
     assert_eq!((exit.code, exit.last_output.as_str()), (Some(0), "hello\n"));
 }
 
-pub async fn a_port_is_reached_once_something_listens(runtime: &dyn Runtime, events: &mut Events) {
+pub async fn a_port_is_reached_once_something_listens(mut world: World) {
+    let (kind, runtime, events) = (world.kind, &world.runtime, &mut world.events);
+    let order = |run: &[&str]| order_for(kind, run);
     let id = instance(5);
     runtime.start(id, &order(&["perl", "-e", ECHO]), Prepared::default()).await.expect("started");
     let listening = async {

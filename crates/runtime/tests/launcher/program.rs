@@ -1,8 +1,11 @@
-//! The launcher as the `spawnery` binary runs it, for the tests of this crate.
+//! The launcher and the stand-ins as the `spawnery` binary runs them, for the tests of this crate.
 
 use spawnery_sandbox::launcher::{self, Config};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
+    if let Some(no_job) = spawnery_runtime::run_shim_if_asked(std::env::args_os().skip(1)) {
+        return Err(no_job.into());
+    }
     let arguments: Vec<String> = std::env::args().collect();
     let after = |name: &str| {
         let at = arguments.iter().position(|argument| argument == name)?;

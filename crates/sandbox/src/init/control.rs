@@ -39,6 +39,9 @@ pub(crate) enum ToInit {
     /// The real message is in the attached memory file, which comes first.
     #[n(4)]
     InMemoryFile,
+    /// Enter the attached network namespace.
+    #[n(5)]
+    JoinNetwork,
 }
 
 /// A process to run.
@@ -100,6 +103,9 @@ pub(crate) enum FromInit {
     Started {
         #[n(0)]
         process: u32,
+        /// Its id as the launcher sees it, if it is no descendant of the init.
+        #[n(1)]
+        of_host: Option<u32>,
     },
     /// The process ended.
     #[n(3)]

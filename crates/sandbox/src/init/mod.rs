@@ -12,6 +12,7 @@ mod personal;
 mod process;
 mod root;
 mod setup;
+mod tool;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,12 +20,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::{Pid, WaitOptions};
+use rustix::process::WaitOptions;
 use seccompiler::BpfProgram;
 
 use self::control::{FromInit, Run, ToInit};
 use self::dial::Dials;
 use self::identity::Identity;
+use self::tool::{Running, Tool};
 use crate::kind::Kind;
 use crate::network::device::{self, Framing};
 use crate::rootfs::Rootfs;
@@ -41,6 +43,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) join_files: Vec<OwnedFd>,
     /// What is set up.
     pub(crate) kind: &'a Kind,
+    /// Whether it is a sandbox; else it is for a tool that isolates by itself.
+    pub(crate) isolated: bool,
     /// Device nodes that the launcher has made for it, by their paths.
     pub(crate) devices: Vec<(String, OwnedFd)>,
     pub(crate) control: OwnedFd,
@@ -66,7 +70,8 @@ impl<T, E: Into<io::Error>> AtStep<T> for Result<T, E> {
 
 /// Runs as the init of a new sandbox, until the end of the process.
 pub(crate) fn run(mut plan: Plan<'_>) -> ! {
-    let (identity, tun) = match setup::set_up(&plan) {
+    let set_up = if plan.isolated { setup::set_up(&plan) } else { tool::set_up(&plan) };
+    let (identity, tun) = match set_up {
         Ok(done) => done,
         Err(error) => {
             let _ = control::send(&plan.control, &failed(0, error), &[]);
@@ -83,6 +88,7 @@ pub(crate) fn run(mut plan: Plan<'_>) -> ! {
             processes: BTreeMap::new(),
             dials: Dials::default(),
             tun,
+            tool: None,
         };
         let _ = init.serve();
     }
@@ -101,6 +107,8 @@ struct Init<'a> {
     dials: Dials,
     /// The file of the TUN devices, until it is known whether the instance needs one.
     tun: Option<OwnedFd>,
+    /// Once the main process was asked for, if it is a tool's.
+    tool: Option<Tool>,
 }
 
 impl Init<'_> {
@@ -119,6 +127,9 @@ impl Init<'_> {
             self.dials.advance(&self.plan.control)?;
             if control_ready {
                 let Some((message, fds)) = control::recv_from_launcher(&self.plan.control)? else {
+                    if !self.plan.isolated {
+                        tool::wind_down(self.processes.into_keys(), &signals);
+                    }
                     return Ok(());
                 };
                 self.handle(message, fds)?;
@@ -149,6 +160,13 @@ impl Init<'_> {
                 Ok(())
             }
             ToInit::Dial { id, port } => self.dials.begin(&self.plan.control, id, port),
+            ToInit::JoinNetwork => {
+                if let Some(network) = fds.first() {
+                    // Without it, no port of the instance is found.
+                    let _ = sys::enter_network(network.as_fd());
+                }
+                Ok(())
+            }
             ToInit::Mapped | ToInit::InMemoryFile => Ok(()),
         }
     }
@@ -156,12 +174,14 @@ impl Init<'_> {
     fn run(&mut self, run: Run, fds: Vec<OwnedFd>) -> io::Result<()> {
         let process = run.process;
         match self.try_run(run, &fds) {
-            Ok(pid) => {
+            Ok(Running { pid, inner, of_host }) => {
                 self.processes.insert(pid.as_raw_nonzero().get(), process);
+                let seen = inner.unwrap_or(pid);
                 let pidfd =
-                    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
+                    rustix::process::pidfd_open(seen, rustix::process::PidfdFlags::empty()).ok();
                 let attached: Vec<_> = pidfd.iter().map(|fd| fd.as_fd()).collect();
-                control::send(&self.plan.control, &FromInit::Started { process }, &attached)
+                let started = FromInit::Started { process, of_host };
+                control::send(&self.plan.control, &started, &attached)
             }
             Err(error) => {
                 control::send(&self.plan.control, &failed(process, error), &[])?;
@@ -171,22 +191,29 @@ impl Init<'_> {
         }
     }
 
-    fn try_run(&mut self, run: Run, fds: &[OwnedFd]) -> Result<Pid, StepError> {
+    fn try_run(&mut self, mut run: Run, fds: &[OwnedFd]) -> Result<Running, StepError> {
         let [stdin, stdout, stderr, mounts @ ..] = fds else {
             return Err(StepError {
                 step: "take over the standard streams".into(),
                 reason: format!("{} instead of 3 descriptors", fds.len()),
             });
         };
+        let streams = [stdin, stdout, stderr].map(|fd| fd.as_raw_fd());
         if let Some(personal) = &run.personal {
             let tun = self.tun.take();
             if personal.private_network {
                 self.make_network(tun)?;
             }
+        }
+        if !self.plan.isolated {
+            let tool = self.tool.get_or_insert_with(|| Tool::new(&mut run));
+            return tool.spawn(run, streams, &self.identity);
+        }
+        if let Some(personal) = &run.personal {
             setup::make_personal(personal, mounts, self.plan, &mut self.identity)?;
         }
-        let streams = [stdin, stdout, stderr].map(|fd| fd.as_raw_fd());
-        process::spawn(&run, streams, &self.identity)
+        let pid = process::spawn(&run, streams, &self.identity)?;
+        Ok(Running { pid, inner: None, of_host: None })
     }
 
     /// Makes the interface of a private network, while this process still may.

@@ -41,7 +41,7 @@ pub(super) fn spawn(run: &Run, streams: [RawFd; 3], identity: &Identity) -> Resu
 }
 
 /// Everything that the program needs, allocated before the fork.
-struct Program {
+pub(super) struct Program {
     name: String,
     /// Paths to try, in their order.
     paths: Vec<CString>,
@@ -53,7 +53,7 @@ struct Program {
 }
 
 impl Program {
-    fn new(run: &Run, identity: &Identity) -> io::Result<Self> {
+    pub(super) fn new(run: &Run, identity: &Identity) -> io::Result<Self> {
         let env = with_defaults(&run.env, identity);
         let name = run.argv.first().cloned().unwrap_or_default();
         let path = env.iter().find(|(name, _)| name == "PATH").map_or("", |(_, path)| path);
@@ -135,7 +135,7 @@ fn raise_oom_score() {
 }
 
 /// Tries each path. All other descriptors close on exec.
-fn run_program(program: &Program) -> StepError {
+pub(super) fn run_program(program: &Program) -> StepError {
     let mut reason = None;
     for path in &program.paths {
         let error = sys::exec(path, &program.argv, &program.env);

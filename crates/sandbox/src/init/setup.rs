@@ -99,7 +99,7 @@ fn namespaces(own_network: bool) -> i32 {
 }
 
 /// Blocks until the launcher has written the id maps.
-fn wait_for_id_maps(plan: &Plan<'_>) -> Result<(), StepError> {
+pub(super) fn wait_for_id_maps(plan: &Plan<'_>) -> Result<(), StepError> {
     match control::recv_from_launcher(&plan.control).at("wait for the launcher")? {
         Some((ToInit::Mapped, _)) => Ok(()),
         _ => sys::exit_now(1),

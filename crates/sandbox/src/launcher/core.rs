@@ -14,6 +14,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use super::connection::Connection;
 use super::network::Networks;
 use super::sandbox::{Asker, Sandbox, Workshop, kill, reap};
+use super::tool;
 use super::watch;
 use crate::cgroup::{Controller, Group};
 use crate::limits::{MEMORY_POLL_MS, OUTPUT_BYTES_PER_TURN};
@@ -214,8 +215,7 @@ impl Launcher {
         let now = Instant::now();
         for sandbox in self.sandboxes.values_mut() {
             if sandbox.kill_at.is_some_and(|at| at <= now) {
-                let _ = kill(&sandbox.init);
-                sandbox.kill_at = None;
+                tool::end(sandbox);
             }
         }
         if self.sweeper.is_none() && self.sweep_at.is_some_and(|at| at <= now) {

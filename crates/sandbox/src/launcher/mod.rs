@@ -12,6 +12,7 @@ mod spares;
 mod starts;
 pub(crate) mod store;
 mod supervise;
+mod tool;
 mod trash;
 mod watch;
 
@@ -27,6 +28,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
+pub(crate) use self::network::RESOLV_CONF as PRIVATE_RESOLV_CONF;
 pub(crate) use self::serve::is_rootful;
 pub use self::serve::serve;
 pub use self::store::log_dir;

@@ -21,7 +21,7 @@ use crate::network::resolver::read_resolvers;
 use crate::spec::{EgressSpec, LimitReached};
 
 /// `/etc/resolv.conf` of a sandbox with a private network: the gateway's address.
-pub(super) const RESOLV_CONF: &str = "nameserver 192.0.0.1\n";
+pub(crate) const RESOLV_CONF: &str = "nameserver 192.0.0.1\n";
 
 /// Pause before the network process is started again after it died, doubled each time up to the
 /// longest. One that dies at once must not keep the machine busy.

@@ -6,8 +6,9 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::core::{Ending, Launcher};
-use super::sandbox::{Asker, Phase, Process, Sandbox, kill};
-use super::store;
+use super::sandbox::{Asker, Phase, Process, Sandbox};
+use super::{store, tool};
+use crate::cgroup;
 use crate::init::control::{self, ToInit};
 use crate::protocol::{Description, InstanceInfo, InstanceState, ProcessInfo, Reply, Request};
 use crate::rootfs::UsrView;
@@ -63,6 +64,7 @@ impl Launcher {
         if !sandbox.processes.get(&process).is_some_and(lives) {
             return Reply::NotFound;
         }
+        let signal = tool::substitute(sandbox, signal);
         match control::send(&sandbox.control, &ToInit::Signal { process, signal }, &[]) {
             Ok(()) => Reply::Done,
             Err(error) => refused("reach the sandbox", &error),
@@ -75,10 +77,10 @@ impl Launcher {
         };
         let until = Instant::now() + Duration::from_millis(grace_ms);
         let runs = sandbox.processes.get(&0).is_some_and(|main| main.pid.is_some());
-        let signal = ToInit::Signal { process: 0, signal };
+        let signal = ToInit::Signal { process: 0, signal: tool::substitute(sandbox, signal) };
         let sent = runs && control::send(&sandbox.control, &signal, &[]).is_ok();
         if !sent || grace_ms == 0 {
-            let _ = kill(&sandbox.init);
+            tool::end(sandbox);
         } else {
             // A second stop may shorten the grace, never lengthen it.
             sandbox.kill_at = Some(sandbox.kill_at.map_or(until, |at| at.min(until)));
@@ -177,7 +179,11 @@ impl Launcher {
         let Some((_, sandbox)) = self.find(instance) else {
             return Reply::NotFound;
         };
-        let mut usage = sandbox.group.as_ref().map(|group| group.usage()).unwrap_or_default();
+        let main = sandbox.processes.get(&0).and_then(|main| main.pid).filter(|pid| *pid != 0);
+        let mut usage = match main.filter(|_| sandbox.tool.is_some()) {
+            Some(pid) => cgroup::usage_of(pid),
+            None => sandbox.group.as_ref().map(|group| group.usage()).unwrap_or_default(),
+        };
         if let Some(network) = &sandbox.network {
             usage.network_bytes_in = Some(network.transfer.in_bytes);
             usage.network_bytes_out = Some(network.transfer.out_bytes);

@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 
 use super::network::PrivateNetwork;
 use super::store::Failure;
+use super::tool::ToolState;
 use crate::cgroup::{Cgroups, Group};
 use crate::init::control::{self, ToInit};
 use crate::init::{self, Plan};
@@ -61,6 +62,8 @@ pub(crate) struct Sandbox {
     pub(crate) network: Option<PrivateNetwork>,
     /// The limit for which it is being ended.
     pub(crate) limit: Option<LimitReached>,
+    /// If it is not a sandbox but for a tool that isolates by itself.
+    pub(crate) tool: Option<ToolState>,
 }
 
 /// How far a sandbox is.
@@ -138,7 +141,10 @@ pub(crate) struct SpawnError {
     pub(crate) error: io::Error,
 }
 
-fn at<T, E: Into<io::Error>>(step: &'static str, result: Result<T, E>) -> Result<T, SpawnError> {
+pub(super) fn at<T, E: Into<io::Error>>(
+    step: &'static str,
+    result: Result<T, E>,
+) -> Result<T, SpawnError> {
     result.map_err(|error| SpawnError { step, error: error.into() })
 }
 
@@ -179,6 +185,7 @@ impl Workshop {
             main_log: Some(log),
             network: None,
             limit: None,
+            tool: None,
         })
     }
 
@@ -209,6 +216,7 @@ impl Workshop {
                 layer_dir: dir.join("layer"),
                 join_files,
                 kind,
+                isolated: true,
                 devices,
                 control: theirs,
             }),
@@ -254,7 +262,7 @@ impl Workshop {
 }
 
 /// The folder of a sandbox. Only `layer` is open to the sandbox's ids; the init fills it.
-fn make_dirs(dir: &Path, rootful: bool) -> io::Result<()> {
+pub(super) fn make_dirs(dir: &Path, rootful: bool) -> io::Result<()> {
     rootfs::make_dir(dir, 0o700, None)?;
     // Filled at the start; a file that is there already is quicker than a new one.
     fs::write(dir.join("meta"), b"")?;
@@ -278,7 +286,7 @@ pub(crate) fn reap(init: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-fn kill_and_reap(init: &OwnedFd) -> io::Result<()> {
+pub(super) fn kill_and_reap(init: &OwnedFd) -> io::Result<()> {
     kill(init)?;
     reap(init)
 }

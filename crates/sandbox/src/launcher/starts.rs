@@ -8,7 +8,7 @@ use std::path::Path;
 use super::core::{Launcher, now_ms};
 use super::network::{PrivateNetwork, RESOLV_CONF};
 use super::requests::refused;
-use super::sandbox::{Asker, Phase, Process, Sandbox, Streams, kill};
+use super::sandbox::{Asker, Phase, Process, Sandbox, SpawnError, Streams, kill};
 use super::store::{self, Failure, Meta};
 use crate::cgroup::{Controller, Limits};
 use crate::init::control::{self, Personal, Run, ToInit};
@@ -40,12 +40,7 @@ impl Launcher {
         if self.running.contains_key(&instance) || store::exists(&instance) {
             return Some(Reply::AlreadyExists);
         }
-        let kind = Kind::of(&spec, self.workshop.rootfs.rootful);
-        let spare = self.take_spare(&kind);
-        if spare.is_none() && kind == Kind::plain() {
-            self.note_miss();
-        }
-        let number = match spare.map_or_else(|| self.spawn(kind), Ok) {
+        let number = match self.sandbox_for(&spec) {
             Ok(number) => number,
             Err(error) => {
                 return Some(start_failed_early(&instance, &spec, error.step, &error.error));
@@ -63,6 +58,19 @@ impl Launcher {
             sandbox.phase = Phase::SettingUp(Some(Box::new(spec)));
         }
         None
+    }
+
+    /// A new or a prepared sandbox.
+    fn sandbox_for(&mut self, spec: &SandboxSpec) -> Result<u64, SpawnError> {
+        let kind = Kind::of(spec, self.workshop.rootfs.rootful);
+        if spec.unisolated == Some(true) {
+            return self.spawn_tool(kind);
+        }
+        let spare = self.take_spare(&kind);
+        if spare.is_none() && kind == Kind::plain() {
+            self.note_miss();
+        }
+        spare.map_or_else(|| self.spawn(kind), Ok)
     }
 
     /// The sandbox is set up: makes it the instance's own and asks for the main process.
@@ -97,6 +105,7 @@ impl Launcher {
         if must_watch {
             sandbox.watched_memory_bytes = spec.memory_bytes;
         }
+        let tool_instance = sandbox.instance.clone().filter(|_| sandbox.tool.is_some());
         let mut log =
             sandbox.main_log.take().ok_or(("open the log", io::ErrorKind::NotFound.into()))?;
         log.adopt(sandbox.dir.join("log/0"), spec.log_bytes_max);
@@ -114,7 +123,7 @@ impl Launcher {
             env,
             working_directory: spec.working_directory,
             personal: Some(Personal {
-                hostname: spec.hostname,
+                hostname: tool_instance.unwrap_or(spec.hostname),
                 files: with_network(spec.network, spec.files),
                 tmp_bytes_max: spec.tmp_bytes_max,
                 // One more for the init of the sandbox.

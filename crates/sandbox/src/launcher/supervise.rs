@@ -8,8 +8,9 @@ use std::path::Path;
 use rustix::event::epoll;
 
 use super::core::{Launcher, Source, epoll_add, now_ms};
-use super::sandbox::{Asker, Phase, Process, SpawnError, reap};
+use super::sandbox::{Asker, Phase, Process, Sandbox, SpawnError, reap};
 use super::store::{self, SPARES_DIR};
+use super::tool;
 use crate::cgroup;
 use crate::init::control::{self, FromInit};
 use crate::kind::Kind;
@@ -24,6 +25,15 @@ impl Launcher {
         let number = self.token();
         let dir = Path::new(SPARES_DIR).join(number.to_string());
         let sandbox = self.workshop.spawn(number, &dir, kind)?;
+        self.watch_sandbox(number, sandbox)
+    }
+
+    /// Takes in a new sandbox and returns its number.
+    pub(super) fn watch_sandbox(
+        &mut self,
+        number: u64,
+        sandbox: Sandbox,
+    ) -> Result<u64, SpawnError> {
         let (control, init) = (self.token(), self.token());
         let watched = epoll_add(&self.epoll, sandbox.control.as_fd(), control)
             .and_then(|()| epoll_add(&self.epoll, sandbox.init.as_fd(), init));
@@ -58,7 +68,9 @@ impl Launcher {
             FromInit::Failed { process, step, reason } => {
                 self.exec_failed(number, process, step, reason);
             }
-            FromInit::Started { process } => self.started(number, process, fds.first()),
+            FromInit::Started { process, of_host } => {
+                self.started(number, process, of_host, fds.first());
+            }
             FromInit::Exited { process, code, signal } => {
                 let Some(sandbox) = self.sandboxes.get_mut(&number) else {
                     return;
@@ -104,12 +116,21 @@ impl Launcher {
         }
     }
 
-    pub(super) fn started(&mut self, number: u64, process: u32, pidfd: Option<&OwnedFd>) {
+    pub(super) fn started(
+        &mut self,
+        number: u64,
+        process: u32,
+        of_host: Option<u32>,
+        pidfd: Option<&OwnedFd>,
+    ) {
+        if let (Some(pid), 0) = (of_host, process) {
+            self.join_network_of(number, pid);
+        }
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return;
         };
         let init_pid = sandbox.init_pid;
-        let pid = pidfd.and_then(sys::pid_of).unwrap_or(0);
+        let pid = of_host.or_else(|| pidfd.and_then(sys::pid_of)).unwrap_or(0);
         let Some(found) = sandbox.processes.get_mut(&process) else {
             return;
         };
@@ -211,7 +232,7 @@ impl Launcher {
             return;
         };
         let oom_kills = sandbox.group.as_ref().map_or(0, cgroup::Group::oom_kills);
-        let out_of_memory = sandbox.over_memory || oom_kills > 0;
+        let out_of_memory = sandbox.over_memory || oom_kills > 0 || tool::is_out_of_memory(sandbox);
         let limit = sandbox.limit;
         let Some(instance) = sandbox.instance.clone() else {
             return;
