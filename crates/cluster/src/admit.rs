@@ -2,7 +2,7 @@
 
 mod keeping;
 
-pub(crate) use keeping::secrets_of;
+pub use keeping::secrets_of;
 
 use crate::command::{Command, IdempotencyKey, Ids, Rejection, Reply, SessionSource};
 use crate::diff::{Verdict, diff};

@@ -28,7 +28,7 @@ pub mod record;
 pub mod sequencer;
 pub mod state;
 
-pub use admit::admit;
+pub use admit::{admit, secrets_of};
 pub use apply::{Effect, apply};
 pub use command::{Command, IdempotencyKey, Ids, Rejection, Reply, SessionSource};
 pub use decide::decide;

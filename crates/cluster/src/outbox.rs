@@ -3,7 +3,6 @@
 //! Nothing here is durable: when a controller starts, each agent introduces itself and is told
 //! everything again.
 
-use crate::allowances::constraints_of;
 use crate::state::State;
 use spawnery_model::{
     InstanceId, NodeId, Order, Orders, Report, StartOrder, Timestamp, WarmPool, Workload, limits,
@@ -167,13 +166,9 @@ impl NodeOutbox {
 
 /// The sandboxes that a node keeps ready: those of the workloads that it may run.
 fn pools_of(state: &State, node: NodeId) -> Vec<WarmPool> {
-    let Some(entry) = state.pool.get(node) else {
-        return Vec::new();
-    };
     let workloads = state.workloads().map(|entry| &entry.workload);
     let pool = |workload: &Workload| {
         let count = workload.surroundings.as_ref()?.warm;
-        let runs = constraints_of(workload).iter().all(|it| it.holds(&entry.labels));
         let order = Box::new(StartOrder {
             workload: workload.name.clone(),
             epoch: 0,
@@ -181,7 +176,7 @@ fn pools_of(state: &State, node: NodeId) -> Vec<WarmPool> {
             stop: workload.stop,
             surroundings: workload.surroundings.clone(),
         });
-        (count > 0 && runs).then_some(WarmPool { order, count })
+        (count > 0 && state.may_run_on(workload, node)).then_some(WarmPool { order, count })
     };
     workloads.filter_map(pool).collect()
 }

@@ -4,7 +4,7 @@
 //! tests and the simulator compare.
 
 use crate::admit::secrets_of;
-use crate::allowances::labels_of;
+use crate::allowances::{constraints_of, labels_of};
 use crate::command::{IdempotencyKey, Reply};
 use crate::decide::mounts_of;
 use crate::record::SecretHash;
@@ -418,6 +418,13 @@ impl State {
         let workloads = self.workloads.values().map(|entry| &entry.workload);
         let uses = move |workload: &&Workload| secrets_of(workload).any(|used| used == name);
         workloads.filter(uses).map(|workload| &workload.name)
+    }
+
+    /// Whether `node` meets the constraints of `workload` and allows what it needs.
+    pub fn may_run_on(&self, workload: &Workload, node: NodeId) -> bool {
+        let entry = self.pool.get(node);
+        let holds = |labels| constraints_of(workload).iter().all(|it| it.holds(labels));
+        entry.is_some_and(|entry| holds(&entry.labels))
     }
 
     /// How many instances are not ended.

@@ -1,14 +1,17 @@
 //! The handle through which everything else talks to the engine.
 
+use crate::broker::Broker;
 use crate::engine::{Core, Engine, EngineFailure, Message, QUEUE_MAX};
 use crate::events::{EventHub, EventStart, EventStream};
 use crate::links::Links;
 use crate::recovery::{StartError, recover};
 use crate::statistics::{Counters, Statistics};
+use crate::vault::Vault;
 use spawnery_cluster::{Command, IdempotencyKey, Rejection, Reply, State};
+use spawnery_environment::Content;
 use spawnery_journal::{Journal, SqliteJournal, SqliteOptions};
 use spawnery_model::{InstanceId, NodeId, Report};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -21,6 +24,22 @@ pub struct Config {
     pub journal_dir: PathBuf,
     /// Go on although the journal lost something that it acknowledged.
     pub accept_loss: bool,
+    /// The folder of what clients send by content.
+    pub content_dir: PathBuf,
+    /// The file with the key of the secrets. It is made with the first secret.
+    pub secrets_key: PathBuf,
+}
+
+impl Config {
+    /// All in one folder, as the server does it.
+    pub fn in_folder(folder: &Path) -> Config {
+        Config {
+            journal_dir: folder.join("journal"),
+            accept_loss: false,
+            content_dir: folder.join("content"),
+            secrets_key: folder.join("secrets.key"),
+        }
+    }
 }
 
 /// A command or query was not answered.
@@ -50,6 +69,9 @@ struct Inner {
     counters: Arc<Counters>,
     failure: watch::Receiver<Option<EngineFailure>>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    vault: Vault,
+    content: Content,
+    broker: Arc<Broker>,
 }
 
 impl Controller {
@@ -58,11 +80,8 @@ impl Controller {
         let options =
             SqliteOptions { accept_truncation: config.accept_loss, ..SqliteOptions::default() };
         let journal = SqliteJournal::open(&config.journal_dir, &options)?;
-        Controller::start_with(Box::new(journal)).await
-    }
-
-    /// The same with a journal that is open already.
-    pub async fn start_with(journal: Box<dyn Journal>) -> Result<Controller, StartError> {
+        let journal: Box<dyn Journal> = Box::new(journal);
+        let content = Content::open(&config.content_dir)?;
         let events = EventHub::new();
         let state = recover(journal.as_ref(), &events)?;
         let (inbox, inbox_out) = sync_channel(QUEUE_MAX);
@@ -90,6 +109,9 @@ impl Controller {
             counters,
             failure: failed,
             thread: Mutex::new(Some(thread)),
+            vault: Vault::new(config.secrets_key),
+            content,
+            broker: Arc::default(),
         };
         let controller = Controller { inner: Arc::new(inner) };
         let began = controller.submit(Command::BeginReign, None).await;
@@ -159,6 +181,18 @@ impl Controller {
         if joined.await.is_err() {
             tracing::error!("the engine could not be stopped");
         }
+    }
+
+    pub(crate) fn content_store(&self) -> &Content {
+        &self.inner.content
+    }
+
+    pub(crate) fn broker(&self) -> &Arc<Broker> {
+        &self.inner.broker
+    }
+
+    pub(crate) fn vault(&self) -> &Vault {
+        &self.inner.vault
     }
 
     pub(crate) fn links(&self) -> &Arc<Links> {

@@ -6,19 +6,27 @@
 //!
 //! [`Sequencer`]: spawnery_cluster::Sequencer
 
+mod broker;
 mod engine;
+mod environments;
 mod events;
 mod handle;
 mod links;
 mod recovery;
+mod requests;
 mod secret;
+mod secrets;
 mod statistics;
+mod vault;
 pub mod tls;
 
 pub use engine::EngineFailure;
+pub use environments::{BuildError, BuildStream, NodeEnvironment, NodePruned, VolumeView};
 pub use events::{EventCursor, EventItem, EventStart, EventStream};
 pub use handle::{Config, Controller, SubmitError};
 pub use links::{LogStream, StreamError};
 pub use recovery::StartError;
 pub use secret::{Secret, hash_secret};
+pub use secrets::{SecretError, SecretInfo};
+pub use vault::VaultError;
 pub use statistics::Statistics;

@@ -93,7 +93,13 @@ impl Links {
         }
     }
 
-    fn session(&self, node: NodeId) -> Option<Session> {
+    /// All links, by node.
+    pub(crate) fn sessions(&self) -> Vec<(NodeId, Session)> {
+        let links = self.links.lock().expect("no holder panics");
+        links.iter().map(|(node, link)| (*node, link.session.clone())).collect()
+    }
+
+    pub(crate) fn session(&self, node: NodeId) -> Option<Session> {
         let links = self.links.lock().expect("no holder panics");
         links.get(&node).map(|link| link.session.clone())
     }
@@ -133,7 +139,9 @@ impl Controller {
             return;
         }
         match welcome {
-            Welcome::Accepted { node, .. } => self.exchange(node, session, stream).await,
+            Welcome::Accepted { node, .. } => {
+                self.exchange(node, session, stream, incoming).await;
+            }
             Welcome::Refused { reason, .. } => tracing::warn!("an agent was refused: {reason}"),
         }
     }
@@ -192,7 +200,13 @@ impl Controller {
     }
 
     /// Exchanges reports and orders until the link ends.
-    async fn exchange(&self, node: NodeId, session: Session, stream: Stream) {
+    async fn exchange(
+        &self,
+        node: NodeId,
+        session: Session,
+        stream: Stream,
+        incoming: mpsc::Receiver<Stream>,
+    ) {
         let (mut reader, mut writer) = tokio::io::split(stream);
         let (orders, mut orders_out) = mpsc::channel(ORDERS_WAITING_MAX);
         let generation = self.links().add(node, session, orders);
@@ -217,6 +231,7 @@ impl Controller {
         tokio::select! {
             () = send => {}
             () = receive => {}
+            () = self.serve_requests(node, incoming) => {}
         }
         self.links().remove(node, generation);
         tracing::info!("the link to node {node} ended");
@@ -229,6 +244,15 @@ impl Controller {
         request: StreamRequest,
     ) -> Result<(StreamReply, Stream), StreamError> {
         let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
+        self.open_on(node, request).await
+    }
+
+    /// Opens a stream to a node. A refusal of the node is an error here.
+    pub(crate) async fn open_on(
+        &self,
+        node: NodeId,
+        request: StreamRequest,
+    ) -> Result<(StreamReply, Stream), StreamError> {
         let session = self.links().session(node).ok_or(StreamError::NodeAway { node })?;
         let opened = tokio::time::timeout(STREAM_TIMEOUT, async {
             let mut stream = session.open().await?;

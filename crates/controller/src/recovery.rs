@@ -29,6 +29,9 @@ pub enum StartError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The folder of what clients send cannot be used.
+    #[error(transparent)]
+    Content(#[from] spawnery_environment::ContentError),
     /// The engine's thread could not be started.
     #[error("the engine could not be started: {0}")]
     Thread(std::io::Error),

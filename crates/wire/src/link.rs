@@ -3,10 +3,13 @@
 //! A link is one connection with many streams (yamux). The agent opens it and its first stream,
 //! on which both sides introduce themselves ([`Hello`], [`Welcome`]) and then exchange
 //! [`Up`] and [`Down`] messages. For everything that flows, such as logs, the controller opens a
-//! stream of its own: a [`StreamRequest`], a [`StreamReply`], then what the request asks for.
+//! stream of its own: a [`StreamRequest`], a [`StreamReply`], then what the request asks for. An
+//! agent that needs something opens one too, with an [`AgentRequest`]; see there.
 
 use minicbor::{Decode, Encode};
-use spawnery_model::{Exit, InstanceId, Name, NodeId, Orders, Report};
+use spawnery_model::{
+    ContentDigest, Environment, EnvironmentLock, Exit, InstanceId, Name, NodeId, Orders, Report,
+};
 use std::collections::BTreeMap;
 
 /// The version of this protocol. Peers with another one are refused with both numbers.
@@ -162,6 +165,319 @@ pub enum StreamRequest {
         #[n(1)]
         port: u16,
     },
+    /// Build an environment, or find it built: [`BuildFrame`]s follow the reply.
+    #[n(5)]
+    Build {
+        /// The recipe, with its lock if there is one.
+        #[n(0)]
+        recipe: Box<Environment>,
+        /// The secrets that the recipe names.
+        #[n(1)]
+        secrets: Vec<SecretValue>,
+        /// Whether what the lock leaves open is to be looked up again.
+        #[n(2)]
+        resolve: bool,
+    },
+    /// What environments the node has: one [`EnvironmentList`] follows the reply.
+    #[n(6)]
+    Environments,
+    /// Remove environments that are not in use: one [`Pruned`] follows the reply.
+    #[n(7)]
+    Prune {
+        /// The bytes that may stay; without, the node's own limit.
+        #[n(0)]
+        bytes_max: Option<u64>,
+    },
+    /// An environment as one archive: raw bytes follow the reply.
+    #[n(8)]
+    Export {
+        /// Its digest.
+        #[n(0)]
+        digest: ContentDigest,
+        /// Whether as an OCI image; else as a plain tar of the root.
+        #[n(1)]
+        oci: bool,
+    },
+    /// One layer, packed for another node: raw bytes follow the reply.
+    #[n(9)]
+    Layer {
+        /// Its key.
+        #[n(0)]
+        key: ContentDigest,
+    },
+    /// What an environment is made of, by the digest of recipe and lock: one [`EnvironmentMade`]
+    /// follows the reply. Refused as unknown if the node does not have it.
+    #[n(10)]
+    Made {
+        /// The digest of recipe and lock.
+        #[n(0)]
+        wanted: ContentDigest,
+    },
+    /// What volumes the node has: one [`VolumeList`] follows the reply.
+    #[n(11)]
+    Volumes,
+    /// Remove a volume that no instance uses, with all that is in it.
+    #[n(12)]
+    RemoveVolume {
+        /// Its name.
+        #[n(0)]
+        name: Name,
+    },
+}
+
+/// A secret in clear. It travels over the link only, and has no `Debug`.
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SecretValue {
+    /// Its name.
+    #[n(0)]
+    pub name: Name,
+    /// The secret.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub value: Vec<u8>,
+}
+
+/// What an agent opens a stream for.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum AgentRequest {
+    /// Some content that a client sent: [`AgentReply::Content`], then so many raw bytes.
+    #[n(0)]
+    Content {
+        /// The SHA-256 of it.
+        #[n(0)]
+        digest: ContentDigest,
+    },
+    /// The secrets of an instance that is placed on this node: [`AgentReply::Secrets`].
+    #[n(1)]
+    InstanceSecrets {
+        /// The instance.
+        #[n(0)]
+        instance: InstanceId,
+    },
+    /// The secrets of a workload that this node keeps sandboxes ready for:
+    /// [`AgentReply::Secrets`].
+    #[n(2)]
+    WorkloadSecrets {
+        /// The workload.
+        #[n(0)]
+        workload: Name,
+    },
+    /// An environment that this node lacks. [`AgentReply::Progress`] while another node builds
+    /// it; then [`AgentReply::Fetch`] if one has it. Or [`AgentReply::Build`]: this node builds
+    /// it, and says what came of it by a [`BuildOutcome`] on the same stream; no other node begins
+    /// meanwhile.
+    #[n(3)]
+    Environment {
+        /// The digest of recipe and lock.
+        #[n(0)]
+        wanted: ContentDigest,
+    },
+    /// A layer of an environment that another node has: [`AgentReply::Accepted`], then raw bytes.
+    #[n(4)]
+    Layer {
+        /// The node that has it.
+        #[n(0)]
+        from: NodeId,
+        /// The layer's key.
+        #[n(1)]
+        key: ContentDigest,
+    },
+}
+
+/// The answer to an [`AgentRequest`].
+#[derive(Clone, PartialEq, Eq, Encode, Decode)]
+pub enum AgentReply {
+    /// What was asked for follows.
+    #[n(0)]
+    Accepted,
+    /// It cannot be had.
+    #[n(1)]
+    Refused {
+        /// Why.
+        #[n(0)]
+        reason: String,
+    },
+    /// The content follows.
+    #[n(2)]
+    Content {
+        /// How much it is.
+        #[n(0)]
+        size_bytes: u64,
+    },
+    /// The secrets.
+    #[n(3)]
+    Secrets {
+        /// Each of them once.
+        #[n(0)]
+        secrets: Vec<SecretValue>,
+    },
+    /// Another node builds the environment.
+    #[n(4)]
+    Progress {
+        /// How far it is.
+        #[n(0)]
+        text: String,
+    },
+    /// This node has to build the environment.
+    #[n(5)]
+    Build,
+    /// Another node has the environment.
+    #[n(6)]
+    Fetch {
+        /// Which node.
+        #[n(0)]
+        from: NodeId,
+        /// What it is made of.
+        #[n(1)]
+        made: EnvironmentMade,
+    },
+}
+
+/// What came of building an environment for the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum BuildOutcome {
+    /// It is under way.
+    #[n(0)]
+    Progress {
+        /// How far it is.
+        #[n(0)]
+        text: String,
+    },
+    /// It is there.
+    #[n(1)]
+    Made(#[n(0)] EnvironmentMade),
+    /// It could not be built.
+    #[n(2)]
+    Failed {
+        /// Why, with the last of its output.
+        #[n(0)]
+        message: String,
+    },
+}
+
+/// What an environment is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct EnvironmentMade {
+    /// The environment's digest.
+    #[n(0)]
+    pub digest: ContentDigest,
+    /// The record of it, as the crate `environment` encodes it.
+    #[n(1)]
+    #[cbor(with = "minicbor::bytes")]
+    pub record: Vec<u8>,
+    /// The keys of its layers, the lowest first.
+    #[n(2)]
+    pub layers: Vec<ContentDigest>,
+}
+
+/// A piece of the news of a build.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum BuildFrame {
+    /// A step began: `step 3 of 5: python packages`.
+    #[n(0)]
+    Progress {
+        /// Which one.
+        #[n(0)]
+        text: String,
+    },
+    /// A step wrote this.
+    #[n(1)]
+    Output {
+        /// The bytes.
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        bytes: Vec<u8>,
+    },
+    /// It is built.
+    #[n(2)]
+    Done {
+        /// What it is.
+        #[n(0)]
+        environment: EnvironmentInfo,
+    },
+    /// It could not be built.
+    #[n(3)]
+    Failed {
+        /// The step and the reason.
+        #[n(0)]
+        message: String,
+    },
+}
+
+/// An environment that a node has.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct EnvironmentInfo {
+    /// Its digest.
+    #[n(0)]
+    pub digest: ContentDigest,
+    /// What people call it.
+    #[n(1)]
+    pub name: Option<Name>,
+    /// The steps that made it, in words, the first one first.
+    #[n(2)]
+    pub steps: Vec<String>,
+    /// The digests of what is in its layers, in the order of the steps.
+    #[n(3)]
+    pub layers: Vec<ContentDigest>,
+    /// What it takes on disk, shared layers included.
+    #[n(4)]
+    pub size_bytes: u64,
+    /// When an instance last used it, in milliseconds since 1970 by the node's clock.
+    #[n(5)]
+    pub used_at_ms: u64,
+    /// How many live instances use it.
+    #[n(6)]
+    pub users: u32,
+    /// What pins it.
+    #[n(7)]
+    pub lock: Option<EnvironmentLock>,
+    /// What its build wrote, as far as it is kept.
+    #[n(8)]
+    pub output: Option<String>,
+}
+
+/// The environments of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct EnvironmentList {
+    /// By digest.
+    #[n(0)]
+    pub environments: Vec<EnvironmentInfo>,
+    /// What the node's store takes on disk in all.
+    #[n(1)]
+    pub store_bytes: u64,
+}
+
+/// What pruning removed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Pruned {
+    /// How many environments.
+    #[n(0)]
+    pub environments: u32,
+    /// How many bytes became free.
+    #[n(1)]
+    pub freed_bytes: u64,
+    /// How many bytes are left.
+    #[n(2)]
+    pub left_bytes: u64,
+}
+
+/// The volumes of one node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct VolumeList {
+    /// By name.
+    #[n(0)]
+    pub volumes: Vec<VolumeInfo>,
+}
+
+/// A volume on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct VolumeInfo {
+    /// Its name.
+    #[n(0)]
+    pub name: Name,
+    /// What it takes on disk.
+    #[n(1)]
+    pub size_bytes: u64,
 }
 
 /// From where a log is read.
@@ -296,6 +612,9 @@ mod tests {
             let _ = frame::decode::<Down>(&bytes);
             let _ = frame::decode::<StreamRequest>(&bytes);
             let _ = frame::decode::<LogFrame>(&bytes);
+            let _ = frame::decode::<AgentRequest>(&bytes);
+            let _ = frame::decode::<AgentReply>(&bytes);
+            let _ = frame::decode::<BuildFrame>(&bytes);
         }
     }
 }

@@ -22,7 +22,7 @@ pub(super) fn secrets_exist<'a>(
 }
 
 /// The secrets that a workload uses, for its instances or for building its environment.
-pub(crate) fn secrets_of(workload: &Workload) -> impl Iterator<Item = &Name> {
+pub fn secrets_of(workload: &Workload) -> impl Iterator<Item = &Name> {
     let surroundings = workload.surroundings.as_deref();
     let uses = surroundings.into_iter().flat_map(|s| s.secrets.iter().map(|it| &it.name));
     let environment = surroundings.and_then(|s| s.environment.as_deref());
