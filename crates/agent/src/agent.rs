@@ -3,10 +3,15 @@
 use crate::clock::Clock;
 use crate::connect::Connect;
 use crate::driver::{Driver, INPUTS_WAITING_MAX, Input};
+use crate::environments::Environments;
 use crate::identity::{self, IdentityError, SavedIdentity};
 use crate::machine::{self, MachineError};
+use crate::prepare::{InUse, Preparer};
 use crate::streams::Streams;
 use crate::uplink::{self, GreetError, Uplink};
+use crate::upstream::Upstream;
+use crate::volumes::Volumes;
+use spawnery_environment::{Store, StoreError};
 use spawnery_model::{Allowances, Capacity, Introduction, Name, NodeId, limits};
 use spawnery_node::{Found, Node};
 use spawnery_runtime::{ConnectError, Launcher, OperationError, ProcessRuntime, Runtime, Runtimes};
@@ -22,6 +27,15 @@ use tokio::task::JoinHandle;
 
 /// The launcher's folder in the agent's.
 const LAUNCHER_FOLDER: &str = "launcher";
+
+/// The folder of the environments in the agent's.
+const ENVIRONMENTS_FOLDER: &str = "environments";
+
+/// The folder in that one that tells which environment was made of which recipe.
+const WANTED_FOLDER: &str = "wanted";
+
+/// The folder of the volumes in the agent's.
+const VOLUMES_FOLDER: &str = "volumes";
 
 /// What an agent needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,6 +54,8 @@ pub struct Config {
     pub version: String,
     /// What instances may use of the node.
     pub allowances: Allowances,
+    /// What the node's environments may take on disk; beyond it, those that are not in use go.
+    pub environments_bytes_max: u64,
 }
 
 /// A running agent. Dropping it ends its tasks, as [`Agent::stop`] does.
@@ -99,6 +115,9 @@ pub enum StartError {
     /// There is no launcher.
     #[error(transparent)]
     Launcher(#[from] ConnectError),
+    /// The environments of the node cannot be used.
+    #[error(transparent)]
+    Environments(#[from] StoreError),
     /// The launcher does not say what it has.
     #[error("the launcher does not list its instances: {0}")]
     Found(#[from] OperationError),
@@ -150,16 +169,25 @@ impl Agent {
         let (runtime, events) = ProcessRuntime::connect(launcher).await?;
 
         let clock = Clock::new();
+        let allowances = config.allowances.clone();
+        let places = Places {
+            environments: config.data_dir.join(ENVIRONMENTS_FOLDER),
+            volumes: config.data_dir.join(VOLUMES_FOLDER),
+            environments_bytes_max: config.environments_bytes_max,
+        };
         let introduction = Introduction {
             name: config.name,
             labels,
             capacity,
             version: config.version,
             incarnation: identity::next_incarnation(&config.data_dir, clock.now().0)?,
-            allowances: Some(Box::new(config.allowances)),
+            allowances: Some(Box::new(config.allowances.clone())),
         };
         let mut node = Node::new(identity.node, introduction);
+        let (session, session_out) = watch::channel(None);
+        let preparer = preparer(&places, Upstream::new(session_out), allowances)?;
         let found = runtime.found().await?;
+        found.iter().for_each(|found| take_up(&preparer, found));
         let is_starting = |found: &&Found| found.pid.is_none() && found.exit.is_none();
         let starting: Vec<_> = found.iter().filter(is_starting).map(|it| it.instance).collect();
         node.handle(spawnery_node::Input::Found(found), clock.now());
@@ -168,10 +196,11 @@ impl Agent {
         let runtime = Arc::new(runtime);
         let (inputs, inputs_out) = mpsc::channel::<Input>(INPUTS_WAITING_MAX);
         let (begun, begun_out) = watch::channel(());
-        let mut driver = Driver::new(node, clock, runtime.clone(), inputs.clone(), begun);
+        let mut driver =
+            Driver::new(node, clock, runtime.clone(), inputs.clone(), begun, preparer.clone());
         starting.into_iter().for_each(|instance| driver.resume(instance));
-        let streams = Streams::new(runtime.clone(), begun_out);
-        let uplink = Uplink::new(connector, identity, inputs, streams);
+        let streams = Streams::new(runtime.clone(), begun_out, preparer);
+        let uplink = Uplink::new(connector, identity, inputs, streams, session);
         Ok(Agent {
             node: id,
             runtime,
@@ -292,4 +321,41 @@ async fn join(
     };
     identity.save(&config.data_dir)?;
     Ok(identity)
+}
+
+/// Where the node keeps what is shared between instances.
+struct Places {
+    environments: PathBuf,
+    volumes: PathBuf,
+    environments_bytes_max: u64,
+}
+
+fn preparer(
+    places: &Places,
+    upstream: Upstream,
+    allowances: Allowances,
+) -> Result<Preparer, StartError> {
+    let folder = &places.environments;
+    let store = Store::open(folder, places.environments_bytes_max)?;
+    let wanted = folder.join(WANTED_FOLDER);
+    let environments = Environments::new(store, upstream.clone(), wanted.clone());
+    let environments = environments.map_err(|error| StartError::Data { path: wanted, error })?;
+    Ok(Preparer {
+        environments,
+        volumes: Volumes::new(places.volumes.clone()),
+        upstream,
+        allowances: Arc::new(allowances),
+        in_use: InUse::default(),
+    })
+}
+
+/// Notes what an instance uses that was started before this agent.
+fn take_up(preparer: &Preparer, found: &Found) {
+    if found.exit.is_some() {
+        return;
+    }
+    let surroundings = found.order.surroundings.as_deref();
+    let environment = surroundings.and_then(|it| it.environment.as_deref());
+    let ready = environment.and_then(|it| preparer.environments.used(it));
+    preparer.in_use.found(found.instance, &found.order, ready);
 }

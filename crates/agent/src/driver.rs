@@ -1,13 +1,18 @@
 //! The task that drives the node's state machine.
 
 use crate::clock::Clock;
+use crate::prepare::{For, Preparer};
 use spawnery_model::{Exit, InstanceId, Port, Report, StartOrder, Stop, WarmPool};
 use spawnery_node::{Action, Input as NodeInput, Node};
-use spawnery_runtime::{Event, Events, OperationError, Prepared, Runtime, StartError, Started};
+use spawnery_runtime::{
+    Event, Events, OperationError, Prepared, Runtime, StartError, Started, Warm,
+};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_util::sync::CancellationToken;
 
 /// Inputs that wait for the driver. When it is full, their senders wait.
 pub(crate) const INPUTS_WAITING_MAX: usize = 256;
@@ -39,6 +44,11 @@ pub(crate) struct Driver {
     reports: Option<mpsc::Sender<Box<Report>>>,
     work: JoinSet<()>,
     starts: Arc<Semaphore>,
+    preparer: Preparer,
+    /// Instances that were told to start and have not said how that went.
+    preparing: BTreeMap<InstanceId, CancellationToken>,
+    /// The task that has sandboxes kept ready.
+    warming: Option<AbortHandle>,
     /// Told whenever the runtime has heard of a new instance.
     begun: watch::Sender<()>,
 }
@@ -51,6 +61,7 @@ impl Driver {
         runtime: Arc<dyn Runtime>,
         inputs: mpsc::Sender<Input>,
         begun: watch::Sender<()>,
+        preparer: Preparer,
     ) -> Driver {
         Driver {
             node,
@@ -60,6 +71,9 @@ impl Driver {
             reports: None,
             work: JoinSet::new(),
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE_MAX)),
+            preparer,
+            preparing: BTreeMap::new(),
+            warming: None,
             begun,
         }
     }
@@ -103,8 +117,11 @@ impl Driver {
                 NodeInput::LinkUp
             }
             Input::Node(input) => {
-                if input == NodeInput::LinkDown {
-                    self.reports = None;
+                match &input {
+                    NodeInput::LinkDown => self.reports = None,
+                    NodeInput::Started { instance, .. } => _ = self.preparing.remove(instance),
+                    NodeInput::Ended { instance, .. } => _ = self.preparing.remove(instance),
+                    _ => {}
                 }
                 input
             }
@@ -116,6 +133,7 @@ impl Driver {
         match event {
             Event::Ended { instance, exit } => {
                 tracing::debug!(%instance, code = exit.code, signal = exit.signal, "ended");
+                self.preparer.in_use.give_back(instance);
                 self.node.handle(NodeInput::Ended { instance, exit }, self.clock.now());
             }
             Event::Disconnected { reason } => tracing::warn!(reason, "the launcher is gone"),
@@ -135,21 +153,62 @@ impl Driver {
         }
     }
 
-    fn start(&mut self, instance: InstanceId, order: Box<StartOrder>) {
+    fn start(&mut self, instance: InstanceId, mut order: Box<StartOrder>) {
         let (starts, runtime) = (self.starts.clone(), self.runtime.clone());
         let (inputs, begun, clock) = (self.inputs.clone(), self.begun.clone(), self.clock);
+        let (preparer, abandoned) = (self.preparer.clone(), CancellationToken::new());
+        self.preparing.insert(instance, abandoned.clone());
         self.work.spawn(async move {
-            let _permit = starts.acquire().await;
-            let start = runtime.start(instance, &order, Prepared::default());
-            begun.send_replace(());
-            tell(&inputs, started(instance, start.await, clock)).await;
+            let prepared = tokio::select! {
+                prepared = prepare(&preparer, instance, &mut order, &inputs) => prepared,
+                () = abandoned.cancelled() => Err("it was stopped before it started".to_owned()),
+            };
+            let result = match prepared {
+                Err(message) => Err(StartError { message }),
+                Ok(prepared) => {
+                    let _permit = starts.acquire().await;
+                    let start = runtime.start(instance, &order, prepared);
+                    begun.send_replace(());
+                    start.await
+                }
+            };
+            if result.is_err() {
+                preparer.in_use.give_back(instance);
+            }
+            tell(&inputs, started(instance, result, clock)).await;
         });
     }
 
-    fn warm(&mut self, _pools: Vec<WarmPool>) {}
+    /// Gives up preparing an instance. If it is being started already, nothing.
+    fn abandon(&mut self, instance: InstanceId) {
+        if let Some(abandoned) = self.preparing.get(&instance) {
+            abandoned.cancel();
+        }
+    }
 
-    /// Nothing is prepared for long yet.
-    fn abandon(&mut self, _instance: InstanceId) {}
+    /// Keeps sandboxes ready, after what they need is there. The newest wish is what counts.
+    fn warm(&mut self, pools: Vec<WarmPool>) {
+        let (preparer, runtime) = (self.preparer.clone(), self.runtime.clone());
+        if let Some(warming) = self.warming.take() {
+            warming.abort();
+        }
+        self.warming = Some(self.work.spawn(async move {
+            let mut ready = Vec::new();
+            for WarmPool { mut order, count } in pools {
+                let whom = For::Pool(order.workload.clone());
+                match preparer.prepare(&whom, &mut order, |_| ()).await {
+                    Ok(prepared) => ready.push(Warm { order, prepared, count }),
+                    Err(reason) => {
+                        let workload = &order.workload;
+                        tracing::warn!(%workload, reason, "no sandboxes are kept ready for it");
+                    }
+                }
+            }
+            if let Err(error) = runtime.warm(ready).await {
+                tracing::warn!(%error, "cannot keep sandboxes ready");
+            }
+        }));
+    }
 
     /// Waits for the start of an instance that an agent before this one began with.
     pub(crate) fn resume(&mut self, instance: InstanceId) {
@@ -220,6 +279,28 @@ impl Driver {
         };
         if reports.try_send(report).is_err() {
             tracing::debug!("a report was not sent");
+        }
+    }
+}
+
+/// Prepares an instance, and tells what takes long.
+async fn prepare(
+    preparer: &Preparer,
+    instance: InstanceId,
+    order: &mut StartOrder,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Prepared, String> {
+    let (progress, mut told) = watch::channel(None);
+    let whom = For::Instance(instance);
+    let preparing = preparer.prepare(&whom, order, |text| _ = progress.send_replace(Some(text)));
+    tokio::pin!(preparing);
+    loop {
+        tokio::select! {
+            prepared = &mut preparing => return prepared,
+            Ok(()) = told.changed() => {
+                let text = told.borrow_and_update().clone();
+                tell(inputs, NodeInput::Progress { instance, text }).await;
+            }
         }
     }
 }

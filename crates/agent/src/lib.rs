@@ -14,10 +14,14 @@ pub mod tls;
 mod agent;
 mod clock;
 mod driver;
+mod environments;
 mod identity;
 mod machine;
+mod prepare;
 mod streams;
 mod uplink;
+mod upstream;
+mod volumes;
 
 pub use agent::{Agent, AgentError, Config, StartError};
 pub use connect::{Connect, Connection, Local};

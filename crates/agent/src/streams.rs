@@ -1,9 +1,11 @@
 //! What the controller asks for on streams of its own.
 
+mod keeping;
 mod logs;
 mod stdin;
 
 use crate::link::{LinkError, Stream, read_frame, write_frame};
+use crate::prepare::Preparer;
 use logs::LogRequest;
 use spawnery_model::InstanceId;
 use spawnery_runtime::{DialError, ExecOrder, OperationError, Runtime};
@@ -30,11 +32,17 @@ pub(crate) struct Streams {
     /// Told whenever the runtime has heard of a new instance.
     begun: watch::Receiver<()>,
     log_reads: Arc<Semaphore>,
+    preparer: Preparer,
 }
 
 impl Streams {
-    pub(crate) fn new(runtime: Arc<dyn Runtime>, begun: watch::Receiver<()>) -> Streams {
-        Streams { runtime, begun, log_reads: Arc::new(Semaphore::new(LOG_READS_AT_ONCE_MAX)) }
+    pub(crate) fn new(
+        runtime: Arc<dyn Runtime>,
+        begun: watch::Receiver<()>,
+        preparer: Preparer,
+    ) -> Streams {
+        let log_reads = Arc::new(Semaphore::new(LOG_READS_AT_ONCE_MAX));
+        Streams { runtime, begun, log_reads, preparer }
     }
 
     /// Serves one stream to its end. When the stream itself fails, the controller has gone, and
@@ -43,6 +51,14 @@ impl Streams {
         let request = tokio::time::timeout(REQUEST_WITHIN, read_frame(&mut stream)).await;
         let Ok(Ok(request)) = request else {
             return;
+        };
+        // These end their stream themselves, to say that it is whole.
+        let request = match request {
+            StreamRequest::Layer { key } => return drop(self.layer(key, stream).await),
+            StreamRequest::Export { digest, oci } => {
+                return drop(self.export(digest, oci, stream).await);
+            }
+            request => request,
         };
         if let Err(error) = self.answer(request, &mut stream).await {
             tracing::debug!(%error, "a stream of the controller ended early");
@@ -76,6 +92,17 @@ impl Streams {
                 stdin::serve(&*self.runtime, instance, process, stream).await
             }
             StreamRequest::Dial { instance, port } => self.dial(instance, port, stream).await,
+            StreamRequest::Build { recipe, secrets, resolve } => {
+                self.build(*recipe, secrets, resolve, stream).await
+            }
+            StreamRequest::Environments => self.environments(stream).await,
+            StreamRequest::Prune { bytes_max } => self.prune(bytes_max, stream).await,
+            StreamRequest::Made { wanted } => self.made(&wanted, stream).await,
+            StreamRequest::Volumes => self.volumes(stream).await,
+            StreamRequest::RemoveVolume { name } => self.remove_volume(name, stream).await,
+            StreamRequest::Layer { .. } | StreamRequest::Export { .. } => {
+                unreachable!("these end their stream themselves")
+            }
         }
     }
 

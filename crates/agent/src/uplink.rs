@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// How long a connection may take to be opened and welcomed.
@@ -40,6 +40,8 @@ pub(crate) struct Uplink {
     identity: SavedIdentity,
     inputs: mpsc::Sender<Input>,
     streams: Streams,
+    /// For those who open streams to the controller.
+    session: watch::Sender<Option<Session>>,
 }
 
 /// A link over which the controller has welcomed this node.
@@ -67,8 +69,9 @@ impl Uplink {
         identity: SavedIdentity,
         inputs: mpsc::Sender<Input>,
         streams: Streams,
+        session: watch::Sender<Option<Session>>,
     ) -> Uplink {
-        Uplink { connector, identity, inputs, streams }
+        Uplink { connector, identity, inputs, streams, session }
     }
 
     /// Runs until the controller refuses this node for ever.
@@ -106,12 +109,14 @@ impl Uplink {
         let (reader, writer) = tokio::io::split(stream);
         let (reports, reports_out) = mpsc::channel(REPORTS_WAITING_MAX);
         // The driver lives as long as the agent does.
+        self.session.send_replace(Some(session.clone()));
         let _ = self.inputs.send(Input::LinkUp(reports)).await;
         let error = tokio::select! {
             error = self.read_orders(reader) => error,
             error = write_reports(writer, reports_out) => error,
             () = self.accept(&mut incoming) => LinkError::Closed,
         };
+        self.session.send_replace(None);
         let _ = self.inputs.send(Input::Node(NodeInput::LinkDown)).await;
         drop(session);
         error

@@ -43,24 +43,23 @@ impl Upstream {
 
     /// Opens a stream and sends a request on it.
     pub(crate) async fn open(&self, request: &AgentRequest) -> Result<Stream, AskError> {
-        let mut watched = self.session.clone();
-        let session = tokio::time::timeout(LINK_WITHIN, watched.wait_for(Option::is_some)).await;
-        let session = match session {
-            Ok(Ok(session)) => session.clone(),
-            Ok(Err(_)) => None,
-            Err(_) => return Err(AskError::Away("there is no link".to_owned())),
-        };
+        let linked = tokio::time::timeout(LINK_WITHIN, self.linked()).await;
+        let session = linked.map_err(|_| AskError::Away("there is no link".to_owned()))?;
         let session = session.ok_or_else(|| AskError::Away("the agent is ending".to_owned()))?;
         let mut stream = session.open().await?;
         write_frame(&mut stream, request).await?;
         Ok(stream)
     }
 
+    /// The present link, or the next one.
+    async fn linked(&self) -> Option<Session> {
+        let mut watched = self.session.clone();
+        let session = watched.wait_for(Option::is_some).await.ok()?;
+        session.clone()
+    }
+
     /// Some content that a client sent: its size and a stream of it.
-    pub(crate) async fn content(
-        &self,
-        digest: &ContentDigest,
-    ) -> Result<(u64, Stream), AskError> {
+    pub(crate) async fn content(&self, digest: &ContentDigest) -> Result<(u64, Stream), AskError> {
         let mut stream = self.open(&AgentRequest::Content { digest: digest.clone() }).await?;
         match reply(&mut stream).await? {
             AgentReply::Content { size_bytes } => Ok((size_bytes, stream)),

@@ -27,10 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let parent = std::env::args_os().nth(1).map_or_else(std::env::temp_dir, PathBuf::from);
     for (name, body) in BODIES {
         let folder = tempfile::tempdir_in(&parent)?;
-        let config = spawnery_controller::Config {
-            journal_dir: folder.path().to_owned(),
-            accept_loss: false,
-        };
+        let config = spawnery_controller::Config::in_folder(folder.path());
         let controller = Controller::start(config).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;

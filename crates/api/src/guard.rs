@@ -125,10 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_request_beyond_its_time_is_given_up() {
         let folder = tempfile::tempdir().unwrap();
-        let journal = spawnery_controller::Config {
-            journal_dir: folder.path().to_owned(),
-            accept_loss: false,
-        };
+        let journal = spawnery_controller::Config::in_folder(folder.path());
         let controller = Controller::start(journal).await.unwrap();
         let (tokens, config) = (Tokens::of_admin("token"), Config::default());
         let app = App::with_time_max(controller, tokens, config, Duration::from_millis(1));

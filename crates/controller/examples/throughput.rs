@@ -19,7 +19,7 @@ fn main() {
 
 async fn measure(callers: u64, time: Duration) -> String {
     let folder = tempfile::tempdir().expect("a folder can be made");
-    let config = Config { journal_dir: folder.path().to_owned(), accept_loss: false };
+    let config = Config::in_folder(folder.path());
     let controller = Controller::start(config).await.expect("the controller starts");
     let began = Instant::now();
     let tasks: Vec<_> =

@@ -101,9 +101,11 @@ impl Controller {
         let (mut found, mut silent) = (Vec::new(), Vec::new());
         for (node, name) in self.nodes_up().await? {
             match self.ask::<EnvironmentList>(node, StreamRequest::Environments).await {
-                Ok(list) => found.extend(list.environments.into_iter().map(|environment| {
-                    NodeEnvironment { node: name.clone(), environment }
-                })),
+                Ok(list) => found.extend(
+                    list.environments
+                        .into_iter()
+                        .map(|environment| NodeEnvironment { node: name.clone(), environment }),
+                ),
                 Err(_) => silent.push(name),
             }
         }

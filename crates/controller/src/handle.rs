@@ -80,7 +80,14 @@ impl Controller {
         let options =
             SqliteOptions { accept_truncation: config.accept_loss, ..SqliteOptions::default() };
         let journal = SqliteJournal::open(&config.journal_dir, &options)?;
-        let journal: Box<dyn Journal> = Box::new(journal);
+        Controller::start_with(Box::new(journal), config).await
+    }
+
+    /// The same with a journal that is open already.
+    pub async fn start_with(
+        journal: Box<dyn Journal>,
+        config: Config,
+    ) -> Result<Controller, StartError> {
         let content = Content::open(&config.content_dir)?;
         let events = EventHub::new();
         let state = recover(journal.as_ref(), &events)?;

@@ -17,8 +17,8 @@ mod requests;
 mod secret;
 mod secrets;
 mod statistics;
-mod vault;
 pub mod tls;
+mod vault;
 
 pub use engine::EngineFailure;
 pub use environments::{BuildError, BuildStream, NodeEnvironment, NodePruned, VolumeView};
@@ -28,5 +28,5 @@ pub use links::{LogStream, StreamError};
 pub use recovery::StartError;
 pub use secret::{Secret, hash_secret};
 pub use secrets::{SecretError, SecretInfo};
-pub use vault::VaultError;
 pub use statistics::Statistics;
+pub use vault::VaultError;

@@ -91,7 +91,8 @@ impl Controller {
             let unknown = spawnery_cluster::Rejection::SecretUnknown { name, workload: None };
             SecretError::Submit(SubmitError::Rejected(unknown))
         };
-        let sealed = self.query(move |state| sealed(state, names.iter())).await?.map_err(missing)?;
+        let sealed =
+            self.query(move |state| sealed(state, names.iter())).await?.map_err(missing)?;
         self.unsealed(sealed)
     }
 

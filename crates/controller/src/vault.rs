@@ -57,9 +57,7 @@ pub enum VaultError {
         mode: u32,
     },
     /// There are secrets, and their key is gone.
-    #[error(
-        "the key of the secrets is not in {path}: put the file back, or set each secret again"
-    )]
+    #[error("the key of the secrets is not in {path}: put the file back, or set each secret again")]
     KeyGone {
         /// Where it should be.
         path: PathBuf,

@@ -62,7 +62,7 @@ fn create_session() -> Command {
 }
 
 async fn start(folder: &Path) -> Controller {
-    let config = Config { journal_dir: folder.to_owned(), accept_loss: false };
+    let config = Config::in_folder(folder);
     Controller::start(config).await.unwrap()
 }
 
@@ -184,7 +184,9 @@ async fn what_was_acknowledged_is_there_after_a_restart() {
 #[tokio::test]
 async fn a_full_journal_refuses_and_then_goes_on() {
     let journal = FaultyJournal::new();
-    let controller = Controller::start_with(Box::new(journal.clone())).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config::in_folder(folder.path());
+    let controller = Controller::start_with(Box::new(journal.clone()), config).await.unwrap();
     journal.set_full(true);
     // The first one waits for space; later ones are refused at once.
     let waiting = tokio::spawn({
@@ -212,7 +214,9 @@ async fn a_full_journal_refuses_and_then_goes_on() {
 #[tokio::test]
 async fn a_journal_that_fails_stops_the_controller() {
     let journal = FaultyJournal::new();
-    let controller = Controller::start_with(Box::new(journal.clone())).await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let config = Config::in_folder(folder.path());
+    let controller = Controller::start_with(Box::new(journal.clone()), config).await.unwrap();
     journal.fail_next_append(false);
     let unanswered = controller.submit(create_session(), None).await;
     assert!(matches!(unanswered, Err(SubmitError::Stopped)), "{unanswered:?}");

@@ -44,6 +44,11 @@ pub const FILES_BYTES_MAX: usize = 1 << 20;
 /// Ports of one workload. More: refused.
 pub const PORTS_MAX: usize = 64;
 
+/// What the environments of a node may take on disk if its configuration does not say: a few
+/// images, on the disk of a small machine. Beyond it, those that are not in use go, the least
+/// recently used first.
+pub const ENVIRONMENTS_BYTES_DEFAULT: Bytes = Bytes(20 << 30);
+
 /// Secrets in a cluster: each is small, and all are in each snapshot. More: refused.
 pub const SECRETS_MAX: usize = 10_000;
 

@@ -13,7 +13,7 @@ mod runtimes;
 mod shim;
 
 pub use log::{Log, LogFiles, LogProgress};
-pub use prepared::{MountSpec, Prepared, RootSpec, SecretFile, UserSpec};
+pub use prepared::{MountSpec, Prepared, RootSpec, SecretFile, UserSpec, Warm};
 pub use process::{ConnectError, Launcher, ProcessRuntime};
 pub use runtime::{
     DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,

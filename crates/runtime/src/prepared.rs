@@ -1,6 +1,17 @@
 //! What was made ready on the node for the start of one instance.
 
+use spawnery_model::StartOrder;
 pub use spawnery_sandbox::spec::{MountSpec, RootSpec, SecretFile, UserSpec};
+
+/// Sandboxes that are kept ready for starts to come.
+pub struct Warm {
+    /// How an instance would be started.
+    pub order: Box<StartOrder>,
+    /// What was made ready for it, without volumes and secrets.
+    pub prepared: Prepared,
+    /// How many are kept ready.
+    pub count: u32,
+}
 
 /// What was made ready on the node for the start of one instance. The default is an instance with
 /// the view of the host and nothing else.

@@ -1,7 +1,7 @@
 //! What every runtime can do.
 
 use crate::log::Log;
-use crate::prepared::Prepared;
+use crate::prepared::{Prepared, Warm};
 use spawnery_model::{Exit, InstanceId, StartOrder, Stop};
 use spawnery_node::Found;
 use std::collections::BTreeMap;
@@ -31,6 +31,10 @@ pub trait Runtime: Send + Sync {
         order: &'a StartOrder,
         prepared: Prepared,
     ) -> Pending<'a, Result<Started, StartError>>;
+
+    /// Keeps these sandboxes ready, and no others beside the runtime's own. A start takes one that
+    /// fits; one that finds none is not slower for it.
+    fn warm(&self, pools: Vec<Warm>) -> Pending<'_, Result<(), OperationError>>;
 
     /// Waits for the start of an instance that was found being started.
     fn resume(&self, instance: InstanceId) -> Pending<'_, Result<Started, StartError>>;

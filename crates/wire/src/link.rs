@@ -393,7 +393,7 @@ pub enum BuildFrame {
     Done {
         /// What it is.
         #[n(0)]
-        environment: EnvironmentInfo,
+        environment: Box<EnvironmentInfo>,
     },
     /// It could not be built.
     #[n(3)]

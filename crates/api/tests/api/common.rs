@@ -53,10 +53,7 @@ impl Api {
 
     pub(crate) async fn start_with(config: Config) -> Api {
         let folder = tempfile::tempdir().unwrap();
-        let journal = spawnery_controller::Config {
-            journal_dir: folder.path().to_owned(),
-            accept_loss: false,
-        };
+        let journal = spawnery_controller::Config::in_folder(folder.path());
         let controller = Controller::start(journal).await.unwrap();
         let router = router(controller.clone(), Tokens::of_admin(TOKEN), config);
         Api { router, controller, _folder: folder }

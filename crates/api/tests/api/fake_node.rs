@@ -230,7 +230,8 @@ impl Shared {
                 let _ = stream.read_to_string(&mut text).await;
                 self.note(format!("input of {process}: {text}"));
             }
-            StreamRequest::Dial { .. } => {}
+            // What it keeps beside instances, it does not say.
+            _ => {}
         }
     }
 

@@ -114,6 +114,7 @@ impl Server {
         let controller = Controller::start(spawnery_controller::Config {
             journal_dir: place.journal(),
             accept_loss: options.accept_loss,
+            ..spawnery_controller::Config::in_folder(place.data())
         });
         let controller = controller.await.map_err(|error| {
             CliError::failed(error).hint("`spawnery journal verify` says more about its journal")

@@ -7,7 +7,7 @@ mod spec;
 mod supervisor;
 
 use crate::log::Log;
-use crate::prepared::Prepared;
+use crate::prepared::{Prepared, Warm};
 use crate::runtime::{
     DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
     StdinTaken, Usage,
@@ -327,6 +327,11 @@ impl Drop for ProcessRuntime {
 }
 
 impl Runtime for ProcessRuntime {
+    fn warm(&self, pools: Vec<Warm>) -> Pending<'_, Result<(), OperationError>> {
+        drop(pools);
+        Box::pin(async { Ok(()) })
+    }
+
     fn start<'a>(
         &'a self,
         instance: InstanceId,

@@ -25,7 +25,7 @@ const RECORD_BYTES: usize = 200;
 pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let config = Config { journal_dir: folder.path().join("journal"), accept_loss: false };
+    let config = Config::in_folder(folder.path());
     let times = runtime.block_on(async {
         let controller = Controller::start(config).await.map_err(|error| error.to_string())?;
         let times = all_callers(&controller).await;

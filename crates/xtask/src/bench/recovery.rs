@@ -23,7 +23,8 @@ const BATCH: usize = 1_000;
 pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let records = write(folder.path())?;
-    let config = Config { journal_dir: folder.path().to_owned(), accept_loss: false };
+    let config =
+        Config { journal_dir: folder.path().to_owned(), ..Config::in_folder(folder.path()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| error.to_string())?;
     let start = Instant::now();

@@ -27,7 +27,7 @@ const TIME: Duration = Duration::from_secs(30);
 pub fn measure(_: &Options) -> Result<Vec<Row>, Failure> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     let runtime = tokio::runtime::Runtime::new().map_err(|error| error.to_string())?;
-    let config = Config { journal_dir: folder.path().to_owned(), accept_loss: false };
+    let config = Config::in_folder(folder.path());
     let late = runtime.block_on(async {
         let controller = Controller::start(config).await.map_err(|error| error.to_string())?;
         apply(&controller).await?;

@@ -1,0 +1,291 @@
+//! The environments of the node: found in its store, fetched from another node, or built.
+//!
+//! Whoever wants an environment asks [`Environments::ready`]. Those who want the same one at the
+//! same time share the work, here and, through the controller, with other nodes; when nobody waits
+//! for it any more, it is given up.
+
+pub(crate) mod archive;
+mod builder;
+mod fetch;
+mod obtain;
+
+pub(crate) use obtain::made;
+
+use crate::upstream::Upstream;
+use builder::{Builder, resolved_digest};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared, WeakShared};
+use spawnery_environment::{EnvironmentRecord, Lease, Store, StoreError};
+use spawnery_model::{ContentDigest, Environment, InstanceId, Name};
+use spawnery_wire::link::{EnvironmentInfo, Pruned, SecretValue};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::{broadcast, watch};
+
+/// Pieces of output that a slow listener of a build may be behind before it misses some.
+const OUTPUT_BEHIND_MAX: usize = 256;
+
+/// The environments of the node. Clones share them.
+#[derive(Clone)]
+pub(crate) struct Environments {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    builder: Builder,
+    upstream: Upstream,
+    /// Which environment was made of which recipe and lock: a file for each.
+    wanted: PathBuf,
+    flights: Mutex<BTreeMap<ContentDigest, Flight>>,
+}
+
+/// The work of making an environment.
+type Work = BoxFuture<'static, Result<EnvironmentRecord, String>>;
+
+/// Work on an environment that others may join.
+#[derive(Clone)]
+struct Flight {
+    result: WeakShared<Work>,
+    progress: watch::Receiver<String>,
+    output: broadcast::Sender<Vec<u8>>,
+}
+
+/// Somebody's part in the work on an environment.
+struct Joined {
+    result: Shared<Work>,
+    progress: watch::Receiver<String>,
+    output: broadcast::Receiver<Vec<u8>>,
+}
+
+/// What is told while an environment is made.
+#[derive(Clone)]
+pub(crate) struct Teller {
+    progress: Arc<watch::Sender<String>>,
+    output: broadcast::Sender<Vec<u8>>,
+}
+
+/// Where the secrets that a recipe names come from.
+#[derive(Clone)]
+pub(crate) enum SecretsFrom {
+    /// The controller gives them for an instance that is placed here.
+    Instance(InstanceId),
+    /// The controller gives them for a workload that sandboxes are kept ready for.
+    Workload(Name),
+    /// They came with the request.
+    Given(Vec<SecretValue>),
+}
+
+/// An environment that stays for as long as this value lives.
+pub(crate) struct Ready {
+    pub(crate) record: EnvironmentRecord,
+    pub(crate) lease: Lease,
+}
+
+/// News of an environment that is being made.
+pub(crate) enum News {
+    Progress(String),
+    Output(Vec<u8>),
+}
+
+impl Environments {
+    /// The environments in `folder`, which belongs to this process.
+    pub(crate) fn new(
+        store: Store,
+        upstream: Upstream,
+        wanted: PathBuf,
+    ) -> io::Result<Environments> {
+        fs::create_dir_all(&wanted)?;
+        let builder = Builder;
+        let flights = Mutex::default();
+        let inner = Inner { store, builder, upstream, wanted, flights };
+        Ok(Environments { inner: Arc::new(inner) })
+    }
+
+    /// The store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    /// Waits until the environment is there. `news` is told what is done meanwhile; with
+    /// `resolve`, what the lock leaves open is looked up again.
+    pub(crate) async fn ready(
+        &self,
+        environment: &Environment,
+        secrets: SecretsFrom,
+        resolve: bool,
+        mut news: impl FnMut(News),
+    ) -> Result<Ready, String> {
+        let wanted = resolved_digest(environment);
+        if !resolve && let Some(ready) = self.known(&wanted)? {
+            return Ok(ready);
+        }
+        let joined = self.join(&wanted, environment, secrets, resolve);
+        let Joined { result, mut progress, mut output } = joined;
+        tokio::pin!(result);
+        loop {
+            tokio::select! {
+                biased;
+                Ok(bytes) = output.recv() => news(News::Output(bytes)),
+                Ok(()) = progress.changed() => {
+                    news(News::Progress(progress.borrow_and_update().clone()));
+                }
+                record = &mut result => {
+                    let record = record?;
+                    let lease = self.lease(&record);
+                    return Ok(Ready { record, lease });
+                }
+            }
+        }
+    }
+
+    /// The environment of an instance that was started before this agent.
+    pub(crate) fn used(&self, environment: &Environment) -> Option<Ready> {
+        self.known(&resolved_digest(environment)).ok().flatten()
+    }
+
+    /// The environment made of a recipe and lock, if it is in the store.
+    pub(crate) fn known(&self, wanted: &ContentDigest) -> Result<Option<Ready>, String> {
+        let path = self.inner.wanted.join(wanted.as_str());
+        let Ok(text) = fs::read_to_string(path) else {
+            return Ok(None);
+        };
+        let Ok(digest) = text.trim().parse::<ContentDigest>() else {
+            return Ok(None);
+        };
+        // The lease comes first, so that nothing is pruned between looking and using.
+        let first = self.inner.store.lease([digest.clone()]);
+        match self.inner.store.environment(&digest) {
+            Ok(Some(record)) if self.inner.store.layers_of(&record).is_ok() => {
+                let lease = self.lease(&record);
+                drop(first);
+                Ok(Some(Ready { record, lease }))
+            }
+            Ok(_) => Ok(None),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn lease(&self, record: &EnvironmentRecord) -> Lease {
+        let digests = record.layers.iter().cloned().chain([record.digest.clone()]);
+        self.inner.store.lease(digests)
+    }
+
+    /// Notes that an environment was made of a recipe and lock. Lost in a crash, it is found out
+    /// again.
+    fn note(&self, wanted: &ContentDigest, digest: &ContentDigest) {
+        let path = self.inner.wanted.join(wanted.as_str());
+        let new = path.with_extension("new");
+        let written = fs::write(&new, digest.as_str()).and_then(|()| fs::rename(&new, &path));
+        if let Err(error) = written {
+            tracing::warn!(%error, "cannot note which environment was made");
+        }
+    }
+
+    fn join(
+        &self,
+        wanted: &ContentDigest,
+        environment: &Environment,
+        secrets: SecretsFrom,
+        resolve: bool,
+    ) -> Joined {
+        let mut flights = self.flights();
+        flights.retain(|_, flight| flight.result.upgrade().is_some());
+        if let Some(flight) = flights.get(wanted)
+            && let Some(result) = flight.result.upgrade()
+        {
+            let mut progress = flight.progress.clone();
+            progress.mark_changed();
+            return Joined { result, progress, output: flight.output.subscribe() };
+        }
+        let (progress, progress_out) = watch::channel("building environment".to_owned());
+        let (output, output_out) = broadcast::channel(OUTPUT_BEHIND_MAX);
+        let teller = Teller { progress: Arc::new(progress), output: output.clone() };
+        let (this, environment, key) = (self.clone(), environment.clone(), wanted.clone());
+        let work = async move {
+            let record = this.obtain(&key, environment, secrets, resolve, teller).await?;
+            this.note(&key, &record.digest);
+            Ok(record)
+        };
+        let result = work.boxed().shared();
+        let weak = result.downgrade().expect("it was not polled yet");
+        let flight = Flight { result: weak, progress: progress_out.clone(), output };
+        flights.insert(wanted.clone(), flight);
+        let mut progress = progress_out;
+        progress.mark_changed();
+        Joined { result, progress, output: output_out }
+    }
+
+    fn flights(&self) -> MutexGuard<'_, BTreeMap<ContentDigest, Flight>> {
+        self.inner.flights.lock().expect("no holder panics")
+    }
+
+    /// What the store has, with how many of `in_use` are of each environment.
+    pub(crate) fn list(
+        &self,
+        in_use: &BTreeMap<ContentDigest, u32>,
+    ) -> Result<Vec<EnvironmentInfo>, StoreError> {
+        let info = |found: spawnery_environment::EnvironmentInfo| {
+            let record = found.record;
+            let layers = self.inner.store.layers_of(&record).unwrap_or_default();
+            EnvironmentInfo {
+                steps: layers.iter().map(|layer| layer.record.step.clone()).collect(),
+                layers: layers.iter().map(|layer| layer.record.content.clone()).collect(),
+                size_bytes: record.size_bytes,
+                used_at_ms: found.used_ms,
+                users: in_use.get(&record.digest).copied().unwrap_or_default(),
+                output: self.output_of(&record),
+                name: record.name.and_then(|name| Name::new(name).ok()),
+                lock: Some(record.lock),
+                digest: record.digest,
+            }
+        };
+        Ok(self.inner.store.environments()?.into_iter().map(info).collect())
+    }
+
+    fn output_of(&self, record: &EnvironmentRecord) -> Option<String> {
+        self.inner.builder.output_of(&record.digest)
+    }
+
+    /// Removes what is not in use, the least recently used first.
+    pub(crate) fn prune(
+        &self,
+        bytes_max: Option<u64>,
+        in_use: &BTreeSet<ContentDigest>,
+    ) -> Result<Pruned, StoreError> {
+        let store = &self.inner.store;
+        let pruned = match bytes_max {
+            Some(bytes_max) => store.prune(bytes_max, in_use)?,
+            None => store.prune_to_limit(in_use)?,
+        };
+        Ok(Pruned {
+            environments: pruned.environments.len() as u32,
+            freed_bytes: pruned.freed_bytes,
+            left_bytes: store.size_bytes()?,
+        })
+    }
+}
+
+impl Teller {
+    fn tell(&self, text: String) {
+        self.progress.send_replace(text);
+    }
+}
+
+impl builder::Progress for Teller {
+    fn step(&self, number: usize, of: usize, title: &str) {
+        self.tell(format!("building environment, step {number} of {of}: {title}"));
+    }
+
+    fn resolving(&self, what: &str) {
+        self.tell(format!("building environment, resolving {what}"));
+    }
+
+    fn output(&self, bytes: &[u8]) {
+        // Without a listener it goes nowhere; the builder keeps it.
+        let _ = self.output.send(bytes.to_vec());
+    }
+}
