@@ -11,6 +11,7 @@ use crate::streams::Streams;
 use crate::uplink::{self, GreetError, Uplink};
 use crate::upstream::Upstream;
 use crate::volumes::Volumes;
+use spawnery_environment::build::{Builder, LauncherExecutor, Settings};
 use spawnery_environment::{Store, StoreError};
 use spawnery_model::{Allowances, Capacity, Introduction, Name, NodeId, limits};
 use spawnery_node::{Found, Node};
@@ -56,6 +57,8 @@ pub struct Config {
     pub allowances: Allowances,
     /// What the node's environments may take on disk; beyond it, those that are not in use go.
     pub environments_bytes_max: u64,
+    /// How environments are built.
+    pub build: Settings,
 }
 
 /// A running agent. Dropping it ends its tasks, as [`Agent::stop`] does.
@@ -171,6 +174,8 @@ impl Agent {
         let clock = Clock::new();
         let allowances = config.allowances.clone();
         let places = Places {
+            launcher: config.data_dir.join(LAUNCHER_FOLDER),
+            build: config.build.clone(),
             environments: config.data_dir.join(ENVIRONMENTS_FOLDER),
             volumes: config.data_dir.join(VOLUMES_FOLDER),
             environments_bytes_max: config.environments_bytes_max,
@@ -325,6 +330,8 @@ async fn join(
 
 /// Where the node keeps what is shared between instances.
 struct Places {
+    launcher: PathBuf,
+    build: Settings,
     environments: PathBuf,
     volumes: PathBuf,
     environments_bytes_max: u64,
@@ -338,7 +345,12 @@ fn preparer(
     let folder = &places.environments;
     let store = Store::open(folder, places.environments_bytes_max)?;
     let wanted = folder.join(WANTED_FOLDER);
-    let environments = Environments::new(store, upstream.clone(), wanted.clone());
+    let executor = LauncherExecutor::new(&places.launcher);
+    if let Err(error) = executor.clean() {
+        tracing::warn!(%error, "what earlier builds left is still there");
+    }
+    let builder = Builder::new(store, Arc::new(executor), places.build.clone());
+    let environments = Environments::new(builder, upstream.clone(), wanted.clone());
     let environments = environments.map_err(|error| StartError::Data { path: wanted, error })?;
     Ok(Preparer {
         environments,

@@ -5,16 +5,16 @@
 //! for it any more, it is given up.
 
 pub(crate) mod archive;
-mod builder;
 mod fetch;
 mod obtain;
 
 pub(crate) use obtain::made;
 
 use crate::upstream::Upstream;
-use builder::{Builder, resolved_digest};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
+use sha2::{Digest, Sha256};
+use spawnery_environment::build::{Builder, Progress};
 use spawnery_environment::{EnvironmentRecord, Lease, Store, StoreError};
 use spawnery_model::{ContentDigest, Environment, InstanceId, Name};
 use spawnery_wire::link::{EnvironmentInfo, Pruned, SecretValue};
@@ -92,15 +92,15 @@ pub(crate) enum News {
 }
 
 impl Environments {
-    /// The environments in `folder`, which belongs to this process.
+    /// The environments in the builder's store. `wanted` is a folder for notes.
     pub(crate) fn new(
-        store: Store,
+        builder: Builder,
         upstream: Upstream,
         wanted: PathBuf,
     ) -> io::Result<Environments> {
         fs::create_dir_all(&wanted)?;
-        let builder = Builder;
         let flights = Mutex::default();
+        let store = builder.store().clone();
         let inner = Inner { store, builder, upstream, wanted, flights };
         Ok(Environments { inner: Arc::new(inner) })
     }
@@ -119,7 +119,7 @@ impl Environments {
         resolve: bool,
         mut news: impl FnMut(News),
     ) -> Result<Ready, String> {
-        let wanted = resolved_digest(environment);
+        let wanted = wanted_digest(environment);
         if !resolve && let Some(ready) = self.known(&wanted)? {
             return Ok(ready);
         }
@@ -144,7 +144,7 @@ impl Environments {
 
     /// The environment of an instance that was started before this agent.
     pub(crate) fn used(&self, environment: &Environment) -> Option<Ready> {
-        self.known(&resolved_digest(environment)).ok().flatten()
+        self.known(&wanted_digest(environment)).ok().flatten()
     }
 
     /// The environment made of a recipe and lock, if it is in the store.
@@ -247,7 +247,12 @@ impl Environments {
     }
 
     fn output_of(&self, record: &EnvironmentRecord) -> Option<String> {
-        self.inner.builder.output_of(&record.digest)
+        let outputs = self.inner.builder.outputs(record).ok()?;
+        let text = |(step, output): (String, Vec<u8>)| {
+            format!("{step}:\n{}", String::from_utf8_lossy(&output))
+        };
+        let texts: Vec<String> = outputs.into_iter().map(text).collect();
+        (!texts.is_empty()).then(|| texts.join("\n"))
     }
 
     /// Removes what is not in use, the least recently used first.
@@ -275,7 +280,7 @@ impl Teller {
     }
 }
 
-impl builder::Progress for Teller {
+impl Progress for Teller {
     fn step(&self, number: usize, of: usize, title: &str) {
         self.tell(format!("building environment, step {number} of {of}: {title}"));
     }
@@ -288,4 +293,11 @@ impl builder::Progress for Teller {
         // Without a listener it goes nowhere; the builder keeps it.
         let _ = self.output.send(bytes.to_vec());
     }
+}
+
+/// The digest of a recipe with its lock, whatever it is called: who wants the same gets the same.
+fn wanted_digest(environment: &Environment) -> ContentDigest {
+    let unnamed = Environment { name: None, ..environment.clone() };
+    let bytes = minicbor::to_vec(&unnamed).expect("writing to memory does not fail");
+    ContentDigest::from_bytes(Sha256::digest(bytes).into())
 }

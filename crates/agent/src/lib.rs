@@ -27,4 +27,5 @@ pub use agent::{Agent, AgentError, Config, StartError};
 pub use connect::{Connect, Connection, Local};
 pub use identity::{IdentityError, SavedIdentity};
 pub use machine::MachineError;
+pub use spawnery_environment::build::Settings as BuildSettings;
 pub use tls::{JoinToken, JoinTokenError, Tls, TlsError};

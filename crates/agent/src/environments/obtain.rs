@@ -1,10 +1,10 @@
 //! Getting an environment that is not in the store: from another node, or by building it.
 
-use super::builder::{Progress, Secrets};
 use super::{Environments, SecretsFrom, Teller};
 use crate::link::{Stream, read_frame, write_frame};
 use crate::upstream::{AskError, unexpected};
 use spawnery_environment::EnvironmentRecord;
+use spawnery_environment::build::{BuildError, Progress, Secrets};
 use spawnery_model::{Base, ContentDigest, Environment};
 use spawnery_wire::link::{AgentReply, AgentRequest, BuildOutcome, EnvironmentMade};
 use std::sync::Arc;
@@ -85,8 +85,17 @@ impl Environments {
         self.get_content(&environment).await?;
         let secrets = self.secrets(&environment, secrets).await?;
         let progress: Arc<dyn Progress> = Arc::new(teller);
-        let built = self.inner.builder.build(environment, secrets, resolve, progress).await;
-        built.map_err(|error| error.to_string())
+        let builder = &self.inner.builder;
+        let mut environment = environment;
+        let text = |error: BuildError| error.to_string();
+        if resolve {
+            let lock = builder.resolve(&environment, secrets.clone(), progress.clone()).await;
+            environment.lock = Some(lock.map_err(text)?);
+        }
+        let built = builder.build(&environment, secrets, progress).await.map_err(text)?;
+        let record = self.inner.store.environment(&built.digest);
+        let record = record.map_err(|error| error.to_string())?;
+        record.ok_or_else(|| "it was built, and is gone again".to_owned())
     }
 
     /// The secrets that the recipe names, if it names any.

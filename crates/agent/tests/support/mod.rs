@@ -90,6 +90,7 @@ impl Data {
             launcher_exe: PathBuf::from(env!("CARGO_BIN_EXE_agent-test-launcher")),
             version: "0.0.0".to_owned(),
             allowances: spawnery_model::Allowances::default(),
+            build: spawnery_agent::BuildSettings::default(),
             environments_bytes_max: limits::ENVIRONMENTS_BYTES_DEFAULT.0,
         }
     }

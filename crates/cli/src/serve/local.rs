@@ -58,6 +58,7 @@ pub(crate) fn agent_config(
         launcher_exe,
         version: VERSION.to_owned(),
         allowances: spawnery_model::Allowances::default(),
+        build: spawnery_agent::BuildSettings::default(),
         environments_bytes_max: spawnery_model::limits::ENVIRONMENTS_BYTES_DEFAULT.0,
     })
 }
