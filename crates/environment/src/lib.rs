@@ -7,6 +7,7 @@
 //! Invariant: the same recipe and lock give the same digest; and what is in the store is whole,
 //! because it appears by a rename after it is synced.
 
+pub mod archive;
 pub mod build;
 pub mod content;
 pub mod disk;
@@ -15,6 +16,7 @@ pub mod ids;
 pub mod layer;
 pub mod limits;
 pub mod lock;
+pub mod oci;
 pub mod recipe;
 pub mod store;
 pub mod tree;

@@ -50,15 +50,29 @@ pub const FOR_TESTS: &[Package] = &[
         reason: "the programs of the smallest root that is not the host's",
     },
     Package { name: "runc", file: "/usr/sbin/runc", reason: "the oci runtime" },
+    Package {
+        name: "docker-registry",
+        file: "/usr/bin/docker-registry",
+        reason: "pulling images from a real registry",
+    },
+    Package {
+        name: "skopeo",
+        file: "/usr/bin/skopeo",
+        reason: "pushing images to that registry, and reading those that we write",
+    },
 ];
 
 /// What `cargo xtask bench` needs.
 #[cfg(feature = "bench")]
-pub const FOR_BENCHMARKS: &[Package] = &[Package {
-    name: "bubblewrap",
-    file: "/usr/bin/bwrap",
-    reason: "the peer of the process runtime",
-}];
+pub const FOR_BENCHMARKS: &[Package] = &[
+    Package {
+        name: "bubblewrap",
+        file: "/usr/bin/bwrap",
+        reason: "the peer of the process runtime",
+    },
+    Package { name: "skopeo", file: "/usr/bin/skopeo", reason: "the peer of fetching an image" },
+    Package { name: "umoci", file: "/usr/bin/umoci", reason: "the peer of unpacking an image" },
+];
 
 /// Installs those of the packages that are not there.
 ///

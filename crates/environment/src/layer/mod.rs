@@ -5,6 +5,7 @@
 
 mod digest;
 mod lower;
+mod view;
 mod writer;
 
 use std::fs;
@@ -20,6 +21,10 @@ use crate::ids::{IdError, Ids};
 use crate::store::{Lease, Store};
 
 pub use digest::Summary;
+pub(crate) use digest::{AREAS, Kind, Walk, open_closed};
+pub(crate) use lower::is_opaque;
+pub(crate) use view::{SeenKind, View};
+pub(crate) use writer::user_xattrs;
 pub use writer::{Attributes, LayerWriter, Written};
 
 /// Extended attribute of a folder that hides what lower layers have below it.
@@ -115,6 +120,17 @@ pub enum LayerError {
     /// The store's disk failed or is full.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// What was written is not what was announced.
+    #[error(
+        "the layer has the content {found}, but {expected} was announced: \
+         it was changed on its way; fetch it again"
+    )]
+    WrongContent {
+        /// What was announced.
+        expected: ContentDigest,
+        /// What came.
+        found: ContentDigest,
+    },
     /// A parent is not in the store.
     #[error("the layer {0} is not in the store: it was pruned; begin again")]
     NoParent(ContentDigest),
@@ -216,6 +232,11 @@ impl LayerDraft {
         LayerWriter::new(&self.folder, &self.parents, self.host.as_deref())
     }
 
+    /// Writes the copy of a layer.
+    pub(crate) fn bare_writer(&self) -> Result<LayerWriter, LayerError> {
+        LayerWriter::bare(&self.folder, self.host.is_some())
+    }
+
     /// Takes folders that were the private writable layer of a sandbox in the place of `root` and
     /// `usr`. They must be on the store's file system, and nothing may use them any more.
     ///
@@ -249,9 +270,22 @@ impl LayerDraft {
     /// # Errors
     ///
     /// As [`LayerDraft::commit`].
-    pub fn commit_written(mut self, written: Written) -> Result<Layer, LayerError> {
+    pub fn commit_written(self, written: Written) -> Result<Layer, LayerError> {
+        self.commit_expecting(written, None)
+    }
+
+    /// As [`LayerDraft::commit_written`], if the content is the one that is expected.
+    pub(crate) fn commit_expecting(
+        mut self,
+        written: Written,
+        expected: Option<&ContentDigest>,
+    ) -> Result<Layer, LayerError> {
         disk::remove_all(&self.folder.join("trash"))?;
         let summary = digest::summarize(&self.folder, &written.hashes)?;
+        if let Some(expected) = expected.filter(|expected| **expected != summary.content) {
+            let (expected, found) = (expected.clone(), summary.content);
+            return Err(LayerError::WrongContent { expected, found });
+        }
         let record = LayerRecord {
             key: self.key.clone(),
             content: summary.content,

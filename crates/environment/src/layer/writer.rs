@@ -19,8 +19,9 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::lower::{self, Found, Lower, OPEN_FOLDER};
+use super::view::names;
 use super::{Layer, LayerError, OPAQUE, OVERLAY_PREFIX};
-use crate::disk::At;
+use crate::disk::{At, DiskError};
 use crate::ids::Ids;
 use crate::limits::{LAYER_FOLDERS_MAX, LINKS_FOLLOWED_MAX, NAME_BYTES_MAX, PATH_BYTES_MAX};
 
@@ -70,6 +71,8 @@ pub struct LayerWriter {
     /// times, and may need permissions that they will not have.
     folders: BTreeMap<PathBuf, Attributes>,
     written: Written,
+    /// Whether marks are made even if nothing is below: for a copy of a layer.
+    bare: bool,
 }
 
 /// A folder of this layer, with what it is merged with.
@@ -94,11 +97,8 @@ impl LayerWriter {
         host: Option<&Path>,
     ) -> Result<LayerWriter, LayerError> {
         let ids = Ids::of_this_process();
-        let open = |path: &Path| {
-            rustix::fs::open(path, OPEN_FOLDER, Mode::empty()).at("open the folder", path)
-        };
         let lower = |path: &Path, ids, links_only| {
-            Ok::<_, LayerError>(Lower { folder: Rc::new(open(path)?), ids, links_only })
+            Ok::<_, LayerError>(Lower { folder: Rc::new(open_top(path)?), ids, links_only })
         };
         let mut root = Vec::new();
         let mut usr = Vec::new();
@@ -116,24 +116,39 @@ impl LayerWriter {
             root.push(lower(Path::new("/"), Ids::Own, true)?);
             usr.push(lower(Path::new("/usr"), Ids::Own, false)?);
         }
+        LayerWriter::with(folder, root, host.map(|_| usr), false)
+    }
+
+    /// For a copy of a layer, whose entries say all that there is to know.
+    pub(super) fn bare(folder: &Path, host: bool) -> Result<LayerWriter, LayerError> {
+        LayerWriter::with(folder, Vec::new(), host.then(Vec::new), true)
+    }
+
+    fn with(
+        folder: &Path,
+        root: Vec<Lower>,
+        usr: Option<Vec<Lower>>,
+        bare: bool,
+    ) -> Result<LayerWriter, LayerError> {
         let trash = folder.join("trash");
         match rustix::fs::mkdir(&trash, Mode::from_raw_mode(0o700)) {
             Err(Errno::EXIST) => {}
             other => other.at("make the folder", &trash)?,
         }
         let area = |name: &str, lowers, path| {
-            let own = open(&folder.join(name))?;
+            let own = open_top(&folder.join(name))?;
             Ok::<_, LayerError>(Rc::new(Folder { own, lowers, path }))
         };
         let mut writer = LayerWriter {
-            ids,
+            ids: Ids::of_this_process(),
             root: area("root", root, PathBuf::new())?,
-            usr: host.map(|_| area("usr", usr, PathBuf::from("usr"))).transpose()?,
-            trash: open(&trash)?,
+            usr: usr.map(|usr| area("usr", usr, PathBuf::from("usr"))).transpose()?,
+            trash: open_top(&trash)?,
             trash_count: 0,
             open: HashMap::new(),
             folders: BTreeMap::new(),
             written: Written::default(),
+            bare,
         };
         writer.inherit_top_attributes()?;
         Ok(writer)
@@ -270,7 +285,7 @@ impl LayerWriter {
     /// When the path leads out, or the disk fails.
     pub fn whiteout(&mut self, path: &Path) -> Result<(), LayerError> {
         let (parent, name) = self.place_of(path)?;
-        if matches!(look_up(&parent.lowers, &name, path)?, Found::Nothing) {
+        if !self.bare && matches!(look_up(&parent.lowers, &name, path)?, Found::Nothing) {
             return Ok(());
         }
         match rustix::fs::statat(&parent.own, &*name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -298,7 +313,7 @@ impl LayerWriter {
     /// When the path leads out, or the disk fails.
     pub fn opaque(&mut self, path: &Path) -> Result<(), LayerError> {
         let folder = self.open_folder(path)?;
-        if !folder.lowers.is_empty() {
+        if self.bare || !folder.lowers.is_empty() {
             set_opaque(&folder.own, path)?;
             self.forget_open();
         }
@@ -637,6 +652,10 @@ impl LayerWriter {
     }
 }
 
+pub(super) fn open_top(path: &Path) -> Result<OwnedFd, DiskError> {
+    rustix::fs::open(path, OPEN_FOLDER, Mode::empty()).at("open the folder", path)
+}
+
 /// A path inside, relative to the root, or why it cannot be one.
 pub(crate) fn checked(path: &Path) -> Result<PathBuf, LayerError> {
     let too_long = |part: &[u8]| {
@@ -660,18 +679,6 @@ pub(crate) fn checked(path: &Path) -> Result<PathBuf, LayerError> {
         }
     }
     Ok(relative)
-}
-
-/// The names of a path, the last first.
-fn names(path: &Path) -> Vec<OsString> {
-    path.components()
-        .rev()
-        .filter_map(|component| match component {
-            Component::Normal(name) => Some(name.to_owned()),
-            Component::ParentDir => Some(OsString::from("..")),
-            _ => None,
-        })
-        .collect()
 }
 
 fn look_up(lowers: &[Lower], name: &OsStr, path: &Path) -> Result<Found, LayerError> {
@@ -713,7 +720,7 @@ pub(crate) fn is_kept(name: &OsStr) -> bool {
     name.starts_with(b"user.") && !name.starts_with(OVERLAY_PREFIX.as_bytes())
 }
 
-fn attributes_of(stat: &Stat, ids: Ids) -> Attributes {
+pub(crate) fn attributes_of(stat: &Stat, ids: Ids) -> Attributes {
     let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
     Attributes {
         mode: stat.st_mode & 0o7777,
