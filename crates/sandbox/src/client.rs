@@ -14,7 +14,7 @@ use crate::launcher::connect;
 use crate::launcher::store::instance_dir;
 use crate::limits::PROTOCOL_VERSION;
 use crate::protocol::{
-    Event, FrameError, Hello, Message, Reply, Request, decode_frame, encode_frame,
+    Event, FrameError, Hello, Message, Reply, Request, WarmSpec, decode_frame, encode_frame,
 };
 
 /// The private writable layer of an instance.
@@ -112,6 +112,11 @@ impl Client {
                 _ => {}
             }
         }
+    }
+
+    /// Names all kinds of sandboxes that are to be kept ready: see [`Request::Warm`].
+    pub fn warm(&mut self, pools: Vec<WarmSpec>) -> Result<Reply, ClientError> {
+        self.request(Request::Warm { pools })
     }
 
     /// The next event, which may have come before.

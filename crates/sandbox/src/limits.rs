@@ -91,7 +91,14 @@ pub const SPARES_DEFAULT: u32 = 2;
 
 /// Prepared sandboxes kept at most after starts that found none; each costs about as much
 /// memory as a small shell.
-pub const SPARES_MAX: u32 = 24;
+pub const SPARES_MAX: u32 = 64;
+
+/// Kinds of sandboxes that are kept ready besides the plain one.
+pub const POOLS_MAX: usize = 64;
+
+/// Sandboxes kept ready in all pools together: each has some file descriptors of the launcher
+/// and about half a megabyte of memory, most of it the kernel's.
+pub const POOLED_MAX: u32 = 256;
 
 /// Milliseconds without a start after which the spares beyond the configured ones are ended.
 pub const SPARES_SURPLUS_MS: u64 = 30_000;

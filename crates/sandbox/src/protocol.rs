@@ -171,6 +171,19 @@ pub enum Request {
     /// Asks what the launcher can do on this machine.
     #[n(11)]
     Describe,
+    /// Names all kinds of sandboxes that are to be kept ready, in the place of those named
+    /// before, until the launcher ends. Plain ones are always kept. They are made in the
+    /// background; a start that finds none ready is as quick as without.
+    #[n(12)]
+    Warm {
+        /// At most [`crate::limits::POOLS_MAX`], with at most [`crate::limits::POOLED_MAX`]
+        /// sandboxes together.
+        #[n(0)]
+        pools: Vec<WarmSpec>,
+    },
+    /// Asks how the pools are.
+    #[n(13)]
+    Pools,
 }
 
 /// The answer to a request.
@@ -254,6 +267,13 @@ pub enum Reply {
         #[n(0)]
         description: Description,
     },
+    /// The pools: that of plain sandboxes, then those named by `Warm`, without repetitions.
+    #[n(13)]
+    Pools {
+        /// In that order.
+        #[n(0)]
+        pools: Vec<PoolInfo>,
+    },
     /// How much of the input was taken; less than given means the pipe is full for now.
     #[n(11)]
     Accepted {
@@ -261,6 +281,31 @@ pub enum Reply {
         #[n(0)]
         bytes: u64,
     },
+}
+
+/// A kind of sandbox that is to be kept ready.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct WarmSpec {
+    /// An instance that could be started in it. Only what is set up ahead counts: the root, the
+    /// network, the user, the devices, and without root the mounts.
+    #[n(0)]
+    pub spec: Box<SandboxSpec>,
+    /// How many.
+    #[n(1)]
+    pub count: u32,
+}
+
+/// How a pool is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct PoolInfo {
+    /// As many as are kept, or more after a burst that found too few.
+    #[n(0)]
+    pub wanted: u32,
+    /// As many as are ready now.
+    #[n(1)]
+    pub ready: u32,
 }
 
 /// What a launcher can do on its machine.

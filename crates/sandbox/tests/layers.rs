@@ -267,8 +267,8 @@ fn a_user_has_its_name_its_home_and_its_groups() {
     for whose in everybody() {
         let layers = Layers::new(whose);
         let low = layers.minimal(|layer| {
-            put(layer, "root/etc/passwd", "root:x:0:0::/:/bin/sh\nann:x:7:8::/home/ann:/bin/sh\n");
-            put(layer, "root/home/ann/x", "");
+            put(layer, "root/etc/passwd", "root:x:0:0::/:/bin/sh\nann:x:7:8::/srv/ann:/bin/sh\n");
+            put(layer, "root/srv/ann/x", "");
         });
         let mut bench = Bench::start(whose);
         let script = "id -u; id -g; id -G; echo $USER $HOME; pwd; \
@@ -277,8 +277,7 @@ fn a_user_has_its_name_its_home_and_its_groups() {
         spec.user = Some(UserSpec { uid: 7, gid: 8, groups: vec![20, 30] });
         let (exit, output) = bench.run_spec("it", spec);
         let groups = if rootful(whose) { "8 20 30" } else { "8" };
-        let expected =
-            format!("7\n8\n{groups}\nann /home/ann\n/home/ann\nCapEff:0000000000000000\n");
+        let expected = format!("7\n8\n{groups}\nann /srv/ann\n/srv/ann\nCapEff:0000000000000000\n");
         assert_eq!(output, expected, "{whose:?} {exit:?}");
     }
 }

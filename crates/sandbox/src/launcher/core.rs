@@ -14,9 +14,11 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use super::connection::Connection;
 use super::network::Networks;
 use super::sandbox::{Asker, Sandbox, Workshop, kill, reap};
+use super::spares::Pool;
 use super::tool;
 use super::watch;
 use crate::cgroup::{Controller, Group};
+use crate::kind::Kind;
 use crate::limits::{MEMORY_POLL_MS, OUTPUT_BYTES_PER_TURN};
 use crate::protocol::Reply;
 
@@ -61,10 +63,13 @@ pub(super) struct Launcher {
     /// When to empty the trash.
     pub(super) sweep_at: Option<Instant>,
     pub(super) spares_configured: u32,
-    /// As many as configured, or more during bursts.
-    pub(super) spares_wanted: u32,
+    /// What is kept ready.
+    pub(super) pools: Vec<Pool>,
+    /// Numbers of the sandboxes that are nobody's yet.
+    pub(super) spares: BTreeSet<u64>,
+    /// Numbers of those whose main process has been asked for and does not run yet.
+    pub(super) starting: BTreeSet<u64>,
     pub(super) last_start_at: Instant,
-    pub(super) spare_failures: u32,
     pub(super) last_activity: Instant,
     /// Since when there has been a spare too few, or the last one was made.
     pub(super) spares_lack_since: Instant,
@@ -99,9 +104,10 @@ impl Launcher {
             old_groups: Vec::new(),
             sweep_at: Some(Instant::now()),
             spares_configured,
-            spares_wanted: spares_configured,
+            pools: vec![Pool::new(Kind::plain(), spares_configured)],
+            spares: BTreeSet::new(),
+            starting: BTreeSet::new(),
             last_start_at: Instant::now(),
-            spare_failures: 0,
             last_activity: Instant::now(),
             spares_lack_since: Instant::now(),
             last_start: None,

@@ -43,6 +43,8 @@ impl Launcher {
             }
             Request::Shutdown { stop_all } => self.shutdown(asker, stop_all),
             Request::Describe => Some(self.describe()),
+            Request::Warm { pools } => Some(self.warm(pools)),
+            Request::Pools => Some(self.pool_infos()),
         }
     }
 

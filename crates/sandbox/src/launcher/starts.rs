@@ -52,6 +52,8 @@ impl Launcher {
         sandbox.started_ms = now_ms();
         sandbox.starter = Some(asker);
         self.running.insert(instance, number);
+        self.spares.remove(&number);
+        self.starting.insert(number);
         if matches!(sandbox.phase, Phase::Spare) {
             self.begin_main(number, spec);
         } else {
@@ -67,8 +69,8 @@ impl Launcher {
             return self.spawn_tool(kind);
         }
         let spare = self.take_spare(&kind);
-        if spare.is_none() && kind == Kind::plain() {
-            self.note_miss();
+        if spare.is_none() {
+            self.note_miss(&kind);
         }
         spare.map_or_else(|| self.spawn(kind), Ok)
     }
@@ -193,6 +195,7 @@ impl Launcher {
         let Some(asker) = sandbox.starter.take() else {
             return;
         };
+        self.starting.remove(&number);
         let failure = sandbox.failure.take().unwrap_or_else(|| Failure {
             step: "set up the sandbox".into(),
             reason: "it was stopped, or took too long".into(),

@@ -40,6 +40,7 @@ impl Launcher {
         self.sources.insert(control, Source::Control(number));
         self.sources.insert(init, Source::Init(number));
         self.sandboxes.insert(number, sandbox);
+        self.spares.insert(number);
         watched.map_err(|error| SpawnError { step: "watch the sandbox", error })?;
         Ok(number)
     }
@@ -108,12 +109,13 @@ impl Launcher {
             return;
         };
         let phase = std::mem::replace(&mut sandbox.phase, Phase::Spare);
-        self.spare_failures = 0;
+        let kind = sandbox.kind.clone();
         match phase {
             Phase::SettingUp(Some(spec)) => self.begin_main(number, *spec),
             Phase::SettingUp(None) => sandbox.kill_at = None,
             other => sandbox.phase = other,
         }
+        self.note_spare(&kind, true);
     }
 
     pub(super) fn started(
@@ -139,6 +141,7 @@ impl Launcher {
         if process == 0 {
             sandbox.kill_at = None;
             asker = sandbox.starter.take();
+            self.starting.remove(&number);
         }
         if let Some(asker) = asker {
             self.reply(asker, Reply::Started { init_pid, pid });
@@ -274,6 +277,8 @@ impl Launcher {
         let Some(sandbox) = self.sandboxes.remove(&number) else {
             return;
         };
+        self.spares.remove(&number);
+        self.starting.remove(&number);
         self.sources.retain(|_, source| match source {
             Source::Control(it) | Source::Init(it) | Source::Output(it, _) => *it != number,
             _ => true,
@@ -294,7 +299,7 @@ impl Launcher {
             }
             None => {
                 if matches!(sandbox.phase, Phase::SettingUp(_)) {
-                    self.spare_failures += 1;
+                    self.note_spare(&sandbox.kind, false);
                 }
                 self.discard(&sandbox.dir);
             }
