@@ -100,6 +100,10 @@ pub const POOLS_MAX: usize = 64;
 /// and about half a megabyte of memory, most of it the kernel's.
 pub const POOLED_MAX: u32 = 256;
 
+/// Sandboxes in which nothing runs any more and that wait to be ended until there is time: as many
+/// as a burst leaves, and each costs what a prepared one does.
+pub const HUSKS_MAX: usize = 256;
+
 /// Milliseconds without a start after which the spares beyond the configured ones are ended.
 pub const SPARES_SURPLUS_MS: u64 = 30_000;
 

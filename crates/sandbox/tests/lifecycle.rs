@@ -139,7 +139,7 @@ fn a_daemon_ends_with_its_sandbox() {
         let (init, _) = bench.start_spec("it", SandboxSpec::new(["sh", "-c", script]));
         assert_eq!(bench.exit_of("it", 0).code, Some(0));
         assert!(bench.output("it", 0).contains("daemon"));
-        assert!(!process_exists(init));
+        wait_until_gone(init);
         let user = support::PLAIN_USER.to_string();
         assert!(!sleeps_for_ever(&user), "{whose:?}");
     }

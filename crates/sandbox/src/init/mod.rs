@@ -1,8 +1,9 @@
 //! PID 1 of a sandbox: a fork of the launcher that never runs another program.
 //!
 //! It sets the sandbox up, waits for the launcher to say what to run, runs it, reaps what
-//! ends, connects sockets inside the network namespace, and ends with the main process or
-//! with the launcher; the kernel then kills everything else in the PID namespace.
+//! ends, and connects sockets inside the network namespace. When the main process ends it ends
+//! all others. It ends when the launcher says so, or with it; whatever then still lives in the
+//! PID namespace is killed by the kernel.
 
 pub(crate) mod control;
 mod dial;
@@ -20,7 +21,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::process::WaitOptions;
+use rustix::process::{Pid, WaitOptions, WaitStatus};
 use seccompiler::BpfProgram;
 
 use self::control::{FromInit, Run, ToInit};
@@ -112,7 +113,8 @@ struct Init<'a> {
 }
 
 impl Init<'_> {
-    /// Serves until the main process or the launcher ends.
+    /// Serves until the main process has ended, and then stays, empty, until the launcher has time
+    /// for what it takes to end a sandbox. Ends with the launcher.
     fn serve(mut self) -> io::Result<()> {
         let signals = sys::signal_fd(&[libc::SIGCHLD])?;
         loop {
@@ -121,6 +123,7 @@ impl Init<'_> {
                 let mut buffer = [0; 128];
                 let _ = rustix::io::read(&signals, &mut buffer);
                 if self.reap()? {
+                    while control::recv_from_launcher(&self.plan.control)?.is_some() {}
                     return Ok(());
                 }
             }
@@ -233,7 +236,8 @@ impl Init<'_> {
         }
     }
 
-    /// Reaps all that ended, also orphans; true if the main process was among them.
+    /// Reaps all that ended, also orphans; true if the main process was among them, and with it
+    /// all the others.
     fn reap(&mut self) -> io::Result<bool> {
         loop {
             let (pid, status) = match rustix::process::wait(WaitOptions::NOHANG) {
@@ -242,13 +246,41 @@ impl Init<'_> {
                 Err(rustix::io::Errno::INTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            let Some(process) = self.processes.remove(&pid.as_raw_nonzero().get()) else {
-                continue;
-            };
-            let (code, signal) = (status.exit_status(), status.terminating_signal());
-            control::send(&self.plan.control, &FromInit::Exited { process, code, signal }, &[])?;
-            if process == 0 {
+            if let Some(main) = self.note_end(pid, status)? {
+                self.end_others()?;
+                control::send(&self.plan.control, &main, &[])?;
                 return Ok(true);
+            }
+        }
+    }
+
+    /// Tells of a process that was asked for; what is to be told of the main one is returned.
+    fn note_end(&mut self, pid: Pid, status: WaitStatus) -> io::Result<Option<FromInit>> {
+        let Some(process) = self.processes.remove(&pid.as_raw_nonzero().get()) else {
+            return Ok(None);
+        };
+        let (code, signal) = (status.exit_status(), status.terminating_signal());
+        let end = FromInit::Exited { process, code, signal };
+        if process == 0 {
+            return Ok(Some(end));
+        }
+        control::send(&self.plan.control, &end, &[])?;
+        Ok(None)
+    }
+
+    /// Ends everything in the sandbox but this process. No fork escapes: it fails while the
+    /// signal is pending.
+    fn end_others(&mut self) -> io::Result<()> {
+        const EVERYBODY: i32 = -1;
+        let _ = sys::kill(EVERYBODY, libc::SIGKILL);
+        loop {
+            match rustix::process::wait(WaitOptions::empty()) {
+                Ok(Some((pid, status))) => {
+                    self.note_end(pid, status)?;
+                }
+                Ok(None) | Err(rustix::io::Errno::INTR) => {}
+                Err(rustix::io::Errno::CHILD) => return Ok(()),
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The launcher's event loop: who is ready, and what follows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -62,6 +62,8 @@ pub(super) struct Launcher {
     pub(super) old_groups: Vec<Group>,
     /// When to empty the trash.
     pub(super) sweep_at: Option<Instant>,
+    /// How often that was put off.
+    pub(super) sweeps_put_off: u32,
     pub(super) spares_configured: u32,
     /// What is kept ready.
     pub(super) pools: Vec<Pool>,
@@ -69,6 +71,10 @@ pub(super) struct Launcher {
     pub(super) spares: BTreeSet<u64>,
     /// Numbers of those whose main process has been asked for and does not run yet.
     pub(super) starting: BTreeSet<u64>,
+    /// Numbers of those in which nothing runs any more, the oldest first.
+    pub(super) husks: VecDeque<u64>,
+    /// Since when there have been some.
+    pub(super) husks_since: Option<Instant>,
     pub(super) last_start_at: Instant,
     pub(super) last_activity: Instant,
     /// Since when there has been a spare too few, or the last one was made.
@@ -103,10 +109,13 @@ impl Launcher {
             sweeper: None,
             old_groups: Vec::new(),
             sweep_at: Some(Instant::now()),
+            sweeps_put_off: 0,
             spares_configured,
             pools: vec![Pool::new(Kind::plain(), spares_configured)],
             spares: BTreeSet::new(),
             starting: BTreeSet::new(),
+            husks: VecDeque::new(),
+            husks_since: None,
             last_start_at: Instant::now(),
             last_activity: Instant::now(),
             spares_lack_since: Instant::now(),
@@ -145,6 +154,7 @@ impl Launcher {
             if self.is_over() {
                 return Ok(());
             }
+            self.end_husks();
             self.make_spare();
         }
     }
@@ -208,6 +218,7 @@ impl Launcher {
         let once = [
             self.spare_due(),
             self.surplus_due(),
+            self.husks_due(),
             sweep,
             self.next_memory_poll,
             self.networks.restart_at(),
@@ -225,8 +236,7 @@ impl Launcher {
             }
         }
         if self.sweeper.is_none() && self.sweep_at.is_some_and(|at| at <= now) {
-            self.sweep_at = None;
-            self.sweep();
+            self.sweep_when_calm(now);
         }
         self.end_surplus(now);
         self.watch_memory(now);

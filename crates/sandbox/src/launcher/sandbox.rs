@@ -56,6 +56,10 @@ pub(crate) struct Sandbox {
     pub(crate) watched_memory_bytes: Option<u64>,
     /// Whether the watching ended it.
     pub(crate) over_memory: bool,
+    /// Whether the end is reported only when nothing of the sandbox is left.
+    pub(crate) ends_first: bool,
+    /// Tokens of the control socket and of the init.
+    pub(crate) tokens: [u64; 2],
     /// Log of the main process, made ahead.
     pub(crate) main_log: Option<LogWriter>,
     /// Its private network, if it has one.
@@ -77,6 +81,8 @@ pub(crate) enum Phase {
     Assigned,
     /// A spare too many, on its way out.
     Ending,
+    /// All that ran in it has ended and is reported; only the init is still there.
+    Husk,
 }
 
 /// One process of the workload.
@@ -182,6 +188,8 @@ impl Workshop {
             kill_at: Some(Instant::now() + Duration::from_millis(SETUP_MS_MAX)),
             watched_memory_bytes: None,
             over_memory: false,
+            ends_first: false,
+            tokens: [0; 2],
             main_log: Some(log),
             network: None,
             limit: None,

@@ -104,6 +104,7 @@ impl Launcher {
             };
             group.set_limits(limits).map_err(at("set the limits"))?;
         }
+        sandbox.ends_first |= spec.keeps_layer.unwrap_or_default();
         if must_watch {
             sandbox.watched_memory_bytes = spec.memory_bytes;
         }

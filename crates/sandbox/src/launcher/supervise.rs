@@ -4,16 +4,18 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::Instant;
 
 use rustix::event::epoll;
 
 use super::core::{Launcher, Source, epoll_add, now_ms};
-use super::sandbox::{Asker, Phase, Process, Sandbox, SpawnError, reap};
+use super::sandbox::{Asker, Phase, Process, Sandbox, SpawnError, kill, reap};
 use super::store::{self, SPARES_DIR};
 use super::tool;
 use crate::cgroup;
 use crate::init::control::{self, FromInit};
 use crate::kind::Kind;
+use crate::limits::HUSKS_MAX;
 use crate::log::Stream;
 use crate::protocol::{DialError, Event, Reply};
 use crate::spec::Exit;
@@ -32,9 +34,10 @@ impl Launcher {
     pub(super) fn watch_sandbox(
         &mut self,
         number: u64,
-        sandbox: Sandbox,
+        mut sandbox: Sandbox,
     ) -> Result<u64, SpawnError> {
         let (control, init) = (self.token(), self.token());
+        sandbox.tokens = [control, init];
         let watched = epoll_add(&self.epoll, sandbox.control.as_fd(), control)
             .and_then(|()| epoll_add(&self.epoll, sandbox.init.as_fd(), init));
         self.sources.insert(control, Source::Control(number));
@@ -79,8 +82,10 @@ impl Launcher {
                 if let Some(found) = sandbox.processes.get_mut(&process) {
                     found.status = Some((code, signal));
                 }
-                // The main process is reported when all the others have ended too.
-                if process != 0 {
+                if process == 0 {
+                    // All the others have ended too.
+                    self.empty(number);
+                } else {
                     self.drain(number, process);
                     self.report_exit(number, process);
                     self.drop_if_done(number, process);
@@ -256,13 +261,29 @@ impl Launcher {
         self.tell(&Event::Exited { instance, process, exit });
     }
 
-    /// The init has ended, and with it everything in the sandbox.
-    pub(super) fn finish(&mut self, number: u64) {
-        self.take_last_messages(number);
+    /// Everything in the sandbox but the init has ended. What is reported of it must not wait for
+    /// the rest, which takes longer than most starts.
+    fn empty(&mut self, number: u64) {
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return;
         };
-        let _ = reap(&sandbox.init);
+        if sandbox.ends_first || self.husks.len() >= HUSKS_MAX {
+            let _ = kill(&sandbox.init);
+            return;
+        }
+        self.conclude(number);
+        if let Some(sandbox) = self.sandboxes.get_mut(&number) {
+            sandbox.phase = Phase::Husk;
+            self.husks.push_back(number);
+            self.husks_since.get_or_insert_with(Instant::now);
+        }
+    }
+
+    /// Reports the end of an instance: nothing of it runs any more.
+    fn conclude(&mut self, number: u64) {
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return;
+        };
         if sandbox.starter.is_some() {
             self.report_failure(number);
         }
@@ -274,18 +295,43 @@ impl Launcher {
         for process in processes {
             self.finish_process(number, process);
         }
+        self.starting.remove(&number);
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return;
+        };
+        (sandbox.kill_at, sandbox.watched_memory_bytes) = (None, None);
+        let processes = std::mem::take(&mut sandbox.processes);
+        let dials = std::mem::take(&mut sandbox.dials);
+        if let Some(instance) = &sandbox.instance {
+            self.running.remove(instance);
+        }
+        for token in processes.values().flat_map(|process| process.pipes.keys()) {
+            self.sources.remove(token);
+        }
+        for asker in dials.into_values() {
+            let reason = "the sandbox has ended".to_owned();
+            self.reply(asker, Reply::DialFailed { error: DialError::Refused, reason });
+        }
+    }
+
+    /// The init has ended, and with it everything in the sandbox.
+    pub(super) fn finish(&mut self, number: u64) {
+        self.take_last_messages(number);
+        let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+            return;
+        };
+        let _ = reap(&sandbox.init);
+        if matches!(sandbox.phase, Phase::Husk) {
+            self.husks.retain(|husk| *husk != number);
+        } else {
+            self.conclude(number);
+        }
         let Some(sandbox) = self.sandboxes.remove(&number) else {
             return;
         };
         self.spares.remove(&number);
-        self.starting.remove(&number);
-        self.sources.retain(|_, source| match source {
-            Source::Control(it) | Source::Init(it) | Source::Output(it, _) => *it != number,
-            _ => true,
-        });
-        for asker in sandbox.dials.into_values() {
-            let reason = "the sandbox has ended".to_owned();
-            self.reply(asker, Reply::DialFailed { error: DialError::Refused, reason });
+        for token in sandbox.tokens {
+            self.sources.remove(&token);
         }
         if let Some(group) = sandbox.group {
             self.discard_group(group);
@@ -293,16 +339,11 @@ impl Launcher {
         if sandbox.network.is_some() {
             self.leave_network(number);
         }
-        match sandbox.instance {
-            Some(instance) => {
-                self.running.remove(&instance);
+        if sandbox.instance.is_none() {
+            if matches!(sandbox.phase, Phase::SettingUp(_)) {
+                self.note_spare(&sandbox.kind, false);
             }
-            None => {
-                if matches!(sandbox.phase, Phase::SettingUp(_)) {
-                    self.note_spare(&sandbox.kind, false);
-                }
-                self.discard(&sandbox.dir);
-            }
+            self.discard(&sandbox.dir);
         }
     }
 

@@ -60,6 +60,9 @@ impl Workshop {
             kill_at: Some(Instant::now() + Duration::from_millis(TOOL_START_MS_MAX)),
             watched_memory_bytes: None,
             over_memory: false,
+            // What it has elsewhere is not known here.
+            ends_first: true,
+            tokens: [0; 2],
             main_log: Some(log),
             network: None,
             limit: None,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 
 use super::core::{Launcher, Source, epoll_add, now_ms};
-use super::sandbox::reap;
+use super::sandbox::{kill, reap};
 use super::store;
 use crate::cgroup::Group;
 use crate::sys;
@@ -18,7 +18,41 @@ pub(super) const TRASH_DIR: &str = "trash";
 /// Pause before the trash is emptied, so that one process empties it for many.
 const SWEEP_AFTER: Duration = Duration::from_millis(100);
 
+/// How often that is put off while starts are under way: removing and making files slow each
+/// other down, most of all on ext4, which looks for inodes that were not in use lately.
+const SWEEPS_PUT_OFF_MAX: u32 = 20;
+/// Pause after the last activity before what is left of ended sandboxes is ended.
+const HUSKS_AFTER: Duration = Duration::from_millis(3);
+/// When activity never pauses, it is ended nevertheless after this.
+const HUSKS_AFTER_MAX: Duration = Duration::from_millis(500);
+/// How many are ended at once: that takes the kernel some milliseconds, in which somebody may
+/// want to start.
+const HUSKS_AT_ONCE: usize = 4;
+
 impl Launcher {
+    /// When sandboxes in which nothing runs any more are to be ended.
+    pub(super) fn husks_due(&self) -> Option<Instant> {
+        let latest = self.husks_since? + HUSKS_AFTER_MAX;
+        let calm = self.starting.is_empty() && self.last_start.is_none();
+        let soon = (self.last_activity + HUSKS_AFTER).min(latest);
+        (!self.husks.is_empty()).then_some(if calm { soon } else { latest })
+    }
+
+    /// Ends some of them, if it is time. Their folders and groups follow when they are gone.
+    pub(super) fn end_husks(&mut self) {
+        let now = Instant::now();
+        if self.husks_due().is_none_or(|due| due > now) {
+            return;
+        }
+        for number in self.husks.drain(..HUSKS_AT_ONCE.min(self.husks.len())) {
+            if let Some(sandbox) = self.sandboxes.get(&number) {
+                let _ = kill(&sandbox.init);
+            }
+        }
+        self.last_activity = now;
+        self.husks_since = (!self.husks.is_empty()).then_some(now);
+    }
+
     /// Moves a folder to the trash, which another process empties.
     pub(super) fn discard(&mut self, dir: &Path) {
         let name = format!("{}-{}", now_ms(), self.token());
@@ -33,8 +67,18 @@ impl Launcher {
         self.sweep_at.get_or_insert(Instant::now() + SWEEP_AFTER);
     }
 
+    pub(super) fn sweep_when_calm(&mut self, now: Instant) {
+        if !self.starting.is_empty() && self.sweeps_put_off < SWEEPS_PUT_OFF_MAX {
+            self.sweeps_put_off += 1;
+            self.sweep_at = Some(now + SWEEP_AFTER);
+            return;
+        }
+        (self.sweep_at, self.sweeps_put_off) = (None, 0);
+        self.sweep();
+    }
+
     /// Empties the trash in a process of its own, because that can take long.
-    pub(super) fn sweep(&mut self) {
+    fn sweep(&mut self) {
         let trash: Vec<PathBuf> =
             fs::read_dir(TRASH_DIR).into_iter().flatten().flatten().map(|it| it.path()).collect();
         if trash.is_empty() && self.old_groups.is_empty() {
