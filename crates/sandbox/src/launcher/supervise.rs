@@ -302,8 +302,12 @@ impl Launcher {
         (sandbox.kill_at, sandbox.watched_memory_bytes) = (None, None);
         let processes = std::mem::take(&mut sandbox.processes);
         let dials = std::mem::take(&mut sandbox.dials);
+        let network = sandbox.network.take();
         if let Some(instance) = &sandbox.instance {
             self.running.remove(instance);
+        }
+        if network.is_some() {
+            self.leave_network(number);
         }
         for token in processes.values().flat_map(|process| process.pipes.keys()) {
             self.sources.remove(token);
@@ -335,9 +339,6 @@ impl Launcher {
         }
         if let Some(group) = sandbox.group {
             self.discard_group(group);
-        }
-        if sandbox.network.is_some() {
-            self.leave_network(number);
         }
         if sandbox.instance.is_none() {
             if matches!(sandbox.phase, Phase::SettingUp(_)) {
