@@ -166,6 +166,8 @@ fn only_listed_names_are_resolved_and_open_their_addresses() {
             ("dns 1 other.test", "5 0 whole"),
             ("dns 1 absent.test", "3 0 whole"),
             ("dns 12 good.test", "5 0 whole"),
+            ("dns 1 sub.good.test tcp", "0 1 whole"),
+            ("dns 1 other.test tcp", "5 0 whole"),
             ("tcp 198.51.100.53:53", "ECONNREFUSED"),
         ],
     );
@@ -198,7 +200,15 @@ fn a_name_opens_nothing_that_a_rule_denies() {
 #[test]
 fn without_a_list_every_name_is_resolved_and_none_opens_anything() {
     let egress = EgressSpec { deny_by_default: true, ..EgressSpec::default() };
-    check(&egress, &[("name other.test", "198.51.100.2"), ("tcp other.test:80", "ECONNREFUSED")]);
+    check(
+        &egress,
+        &[
+            ("name other.test", "198.51.100.2"),
+            ("tcp other.test:80", "ECONNREFUSED"),
+            ("dns 16 big.test", "0 0 cut"),
+            ("dns 16 big.test tcp", "0 9 whole"),
+        ],
+    );
 }
 
 #[test]

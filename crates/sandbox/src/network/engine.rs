@@ -15,6 +15,7 @@ use super::device::{Framing, MTU_BYTES};
 use super::dns;
 use super::instance::{Instance, Key, is_gateway, is_own};
 use super::link::{self, FromNetwork, ToNetwork};
+use super::names::{self, Caller, Relay};
 use super::netlink::Netlink;
 use super::packet::{self, Packet};
 use super::resolver::{self, Asked};
@@ -24,6 +25,10 @@ use crate::limits::{DNS_QUESTIONS_MAX, FLOWS_MAX, FLOWS_OF_NODE_MAX, TRANSFER_RE
 
 /// Packets taken from one sandbox before others get their turn.
 const PACKETS_PER_TURN: usize = 64;
+
+/// What is watched of a connection over TCP: changes only.
+const STREAM_EVENTS: EventFlags =
+    EventFlags::IN.union(EventFlags::OUT).union(EventFlags::RDHUP).union(EventFlags::ET);
 
 /// The token of the launcher's socket; devices and flows have others.
 const CONTROL: u64 = 0;
@@ -40,6 +45,9 @@ enum Kind {
     Tcp(Key, Box<TcpFlow>),
     Udp(Key, UdpFlow),
     Question(Asked),
+    /// A program's connection to the resolver, and a question that came over one.
+    Caller(Caller),
+    Relay(Relay),
 }
 
 /// The network process.
@@ -268,22 +276,39 @@ impl Engine {
             return;
         }
         let has_room = instance.flows.len() < FLOWS_MAX && self.flows.len() < FLOWS_OF_NODE_MAX;
-        let begun = (packet.begins()
-            && has_room
-            && instance.may_reach(remote, &self.netlink, self.clock.now))
-        .then(|| TcpFlow::begin(remote, packet.whole, self.clock.now))
-        .and_then(Result::ok);
+        let now = self.clock.now;
+        let begun = if !packet.begins() || !has_room {
+            None
+        } else if is_gateway(remote.ip()) && remote.port() == resolver::PORT {
+            self.begin_caller(number, remote, packet.whole)
+        } else if instance.may_reach(remote, &self.netlink, now) {
+            TcpFlow::begin(remote, packet.whole, now).ok()
+        } else {
+            None
+        };
         match begun {
             Some(flow) => {
-                let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
-                self.add_flow(number, Kind::Tcp(key, Box::new(flow)), flags);
+                self.add_flow(number, Kind::Tcp(key, Box::new(flow)), STREAM_EVENTS);
             }
             None => {
-                if let Some(answer) = packet::reset(packet) {
+                let instance = self.instances.get_mut(&number);
+                if let (Some(answer), Some(instance)) = (packet::reset(packet), instance) {
                     instance.port.send(&answer);
                 }
             }
         }
+    }
+
+    /// A connection to the resolver, whose other end is a socket of this process.
+    fn begin_caller(&mut self, number: u64, remote: SocketAddr, syn: &[u8]) -> Option<TcpFlow> {
+        let now = self.clock.now;
+        let instance = self.instances.get(&number)?;
+        if instance.questions.len() >= DNS_QUESTIONS_MAX {
+            return None;
+        }
+        let (caller, host) = Caller::begin(now).ok()?;
+        self.add_flow(number, Kind::Caller(caller), EventFlags::IN);
+        Some(TcpFlow::over(host, remote, syn, now))
     }
 
     fn handle_udp(&mut self, number: u64, packet: &Packet<'_>) {
@@ -363,7 +388,7 @@ impl Engine {
             Kind::Tcp(key, _) | Kind::Udp(key, _) => {
                 instance.flows.insert(*key, token);
             }
-            Kind::Question(_) => instance.questions.push(token),
+            Kind::Question(_) | Kind::Caller(_) | Kind::Relay(_) => instance.questions.push(token),
         }
         self.keep(token, flow);
     }
@@ -376,7 +401,7 @@ impl Engine {
         let (number, armed) = (flow.number, flow.armed);
         let key = match &flow.kind {
             Kind::Tcp(key, _) | Kind::Udp(key, _) => Some(*key),
-            Kind::Question(_) => None,
+            Kind::Question(_) | Kind::Caller(_) | Kind::Relay(_) => None,
         };
         match work(self, flow) {
             Some(flow) => self.keep(token, flow),
@@ -401,6 +426,8 @@ impl Engine {
             Kind::Tcp(_, tcp) => tcp.poll_timeout(self.clock),
             Kind::Udp(_, udp) => udp.idle_end(),
             Kind::Question(asked) => asked.until(),
+            Kind::Caller(caller) => caller.idle_end(),
+            Kind::Relay(relay) => relay.until(),
         };
         // Never in this round again.
         let wanted = wanted.max(self.clock.now + Duration::from_millis(1));
@@ -418,7 +445,7 @@ impl Engine {
         let instance = self.instances.get_mut(&flow.number)?;
         let fate = match &mut flow.kind {
             Kind::Tcp(_, tcp) => tcp.handle_packet(packet, self.clock, &mut instance.port),
-            Kind::Udp(..) | Kind::Question(_) => Fate::Lives,
+            _ => Fate::Lives,
         };
         (fate == Fate::Lives).then_some(flow)
     }
@@ -442,6 +469,20 @@ impl Engine {
                 }
                 Err(_) => return self.ask_again(flow),
             },
+            Kind::Caller(_) => return self.caller_ready(flow),
+            Kind::Relay(relay) => match relay.advance(&mut self.buffer) {
+                Ok(None) => Fate::Lives,
+                Ok(Some(answer)) => {
+                    if instance.policy.opens_named() {
+                        instance.learned.add(&answer, self.clock.now);
+                    }
+                    Fate::Ended
+                }
+                Err(_) => {
+                    relay.fail();
+                    Fate::Ended
+                }
+            },
         };
         (fate == Fate::Lives).then_some(flow)
     }
@@ -454,8 +495,43 @@ impl Engine {
             Kind::Udp(_, udp) => udp.idle_end() > now,
             Kind::Question(asked) if asked.until() > now => true,
             Kind::Question(_) => return self.ask_again(flow),
+            Kind::Caller(caller) => caller.idle_end() > now,
+            Kind::Relay(relay) if relay.until() > now => true,
+            Kind::Relay(relay) => {
+                relay.fail();
+                false
+            }
         };
         lives.then_some(flow)
+    }
+
+    /// Takes the questions of a program that came over TCP.
+    fn caller_ready(&mut self, mut flow: Flow) -> Option<Flow> {
+        let now = self.clock.now;
+        let Kind::Caller(caller) = &mut flow.kind else {
+            return Some(flow);
+        };
+        loop {
+            let message = match caller.take_message(&mut self.buffer, now) {
+                Ok(Some(message)) => message,
+                Ok(None) => return Some(flow),
+                Err(_) => return None,
+            };
+            let question = dns::parse_query(&message)?;
+            let back = caller.way_back().ok()?;
+            let instance = self.instances.get_mut(&flow.number)?;
+            if !question.is_harmless() || !instance.policy.resolves(&question.name) {
+                names::refuse(&back, &question, dns::REFUSED);
+                continue;
+            }
+            if instance.questions.len() >= DNS_QUESTIONS_MAX
+                || self.flows.len() >= FLOWS_OF_NODE_MAX
+            {
+                return None;
+            }
+            let relay = Relay::begin(question, &instance.resolvers, back, now).ok()?;
+            self.add_flow(flow.number, Kind::Relay(relay), STREAM_EVENTS);
+        }
     }
 
     /// Asks the next resolver, as another flow, or tells that none answers.
@@ -482,6 +558,8 @@ impl AsFd for Flow {
             Kind::Tcp(_, tcp) => tcp.as_fd(),
             Kind::Udp(_, udp) => udp.as_fd(),
             Kind::Question(asked) => asked.as_fd(),
+            Kind::Caller(caller) => caller.as_fd(),
+            Kind::Relay(relay) => relay.as_fd(),
         }
     }
 }

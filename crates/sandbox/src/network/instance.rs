@@ -62,7 +62,11 @@ impl Instance {
     pub(crate) fn may_reach(&self, remote: SocketAddr, netlink: &Netlink, now: Instant) -> bool {
         let address = remote.ip();
         let is_mapped = matches!(address, IpAddr::V6(it) if it.to_ipv4_mapped().is_some());
-        if is_mapped || is_gateway(address) || is_own(address) {
+        let is_one = match address {
+            IpAddr::V4(it) => !(it.is_multicast() || it.is_broadcast() || it.is_unspecified()),
+            IpAddr::V6(it) => !(it.is_multicast() || it.is_unspecified()),
+        };
+        if !is_one || is_mapped || is_gateway(address) || is_own(address) {
             return false;
         }
         self.policy.allows(address, remote.port(), || Known {

@@ -20,6 +20,7 @@ mod dns;
 mod engine;
 mod instance;
 pub(crate) mod link;
+mod names;
 mod netlink;
 mod packet;
 pub(crate) mod policy;

@@ -59,15 +59,12 @@ pub(crate) enum Fate {
 impl TcpFlow {
     /// Begins to connect to `remote` for the sandbox's first packet.
     pub(crate) fn begin(remote: SocketAddr, syn: &[u8], now: Instant) -> io::Result<Self> {
-        let family = if remote.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-        let host = socket_with(family, SocketType::STREAM, flags, None)?;
-        sockopt::set_tcp_nodelay(&host, true)?;
-        match connect(&host, &remote) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
-        Ok(Self {
+        Ok(Self::over(connect_to(remote)?, remote, syn, now))
+    }
+
+    /// The same with a socket that is connected, or about to be.
+    pub(crate) fn over(host: OwnedFd, remote: SocketAddr, syn: &[u8], now: Instant) -> Self {
+        Self {
             remote,
             host,
             readable: false,
@@ -76,7 +73,7 @@ impl TcpFlow {
             guest_done: false,
             phase: Phase::Connecting(syn.to_vec()),
             last_packet: now,
-        })
+        }
     }
 
     /// Takes a packet from the sandbox.
@@ -182,6 +179,18 @@ impl TcpFlow {
 impl AsFd for TcpFlow {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.host.as_fd()
+    }
+}
+
+/// A socket of the host that is connecting to `remote`, and never blocks.
+pub(crate) fn connect_to(remote: SocketAddr) -> io::Result<OwnedFd> {
+    let family = if remote.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    sockopt::set_tcp_nodelay(&socket, true)?;
+    match connect(&socket, &remote) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(socket),
+        Err(error) => Err(error.into()),
     }
 }
 
