@@ -11,7 +11,7 @@ use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, Shutdown, SocketFlags, SocketType, connect, recv, send,
     shutdown, socket_with, sockopt,
 };
-use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
+use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{Socket, SocketBuffer, State};
 use smoltcp::time::Instant as StackInstant;
 use smoltcp::wire::{HardwareAddress, IpCidr, IpListenEndpoint};
@@ -161,7 +161,10 @@ impl TcpFlow {
         {
             socket.abort();
         }
-        stack.interface.poll_egress(now, &mut wire, &mut stack.sockets);
+        // Each call sends one packet; what the buffer and the window hold bounds them.
+        while stack.interface.poll_egress(now, &mut wire, &mut stack.sockets)
+            == PollResult::SocketStateChanged
+        {}
         let socket = stack.sockets.get_mut::<Socket<'_>>(stack.handle);
         match socket.state() {
             // Listening again is what follows a reset before the connection was open.
