@@ -306,7 +306,9 @@ impl Launcher {
         if let Some(instance) = &sandbox.instance {
             self.running.remove(instance);
         }
-        if network.is_some() {
+        if let Some(network) = network {
+            // The last to close the device is the network process, which has a thread for that.
+            drop(network);
             self.leave_network(number);
         }
         for token in processes.values().flat_map(|process| process.pipes.keys()) {

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
@@ -18,6 +19,7 @@ use super::link::{self, FromNetwork, ToNetwork};
 use super::names::{self, Caller, Relay};
 use super::netlink::Netlink;
 use super::packet::{self, Packet};
+use super::port::Port;
 use super::resolver::{self, Asked};
 use super::tcp::{Clock, Fate, TcpFlow};
 use super::udp::UdpFlow;
@@ -66,6 +68,7 @@ pub(crate) struct Engine {
     /// Sandboxes whose transfer the launcher has not been told.
     unreported: BTreeSet<u64>,
     report_at: Option<Instant>,
+    closer: Sender<Port>,
     buffer: Vec<u8>,
 }
 
@@ -86,6 +89,7 @@ impl Engine {
             next_token: CONTROL,
             unreported: BTreeSet::new(),
             report_at: None,
+            closer: start_closer(),
             // The largest datagram is larger than the largest packet.
             buffer: vec![0; 1 << 16],
         })
@@ -158,7 +162,10 @@ impl Engine {
             }
             Ok(Some((ToNetwork::Remove { number }, _))) => {
                 self.stop(number);
-                self.instances.remove(&number);
+                if let Some(instance) = self.instances.remove(&number) {
+                    // Without that thread it is closed here, which takes longer.
+                    let _ = self.closer.send(instance.port);
+                }
                 self.unreported.remove(&number);
                 Ok(true)
             }
@@ -550,6 +557,16 @@ impl Engine {
         }
         None
     }
+}
+
+/// Starts the thread that closes devices: the last close of one makes the kernel remove its
+/// interface, and wait some ten milliseconds until nobody can be using it.
+fn start_closer() -> Sender<Port> {
+    let (sender, receiver) = channel();
+    let work = move || receiver.into_iter().for_each(drop::<Port>);
+    // Without a thread the receiver is gone, and who sends keeps what it could not send.
+    let _ = std::thread::Builder::new().name("closer".into()).spawn(work);
+    sender
 }
 
 impl AsFd for Flow {
