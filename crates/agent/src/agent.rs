@@ -59,6 +59,8 @@ pub struct Config {
     pub environments_bytes_max: u64,
     /// How environments are built.
     pub build: Settings,
+    /// Where the runtimes beside the process runtime are.
+    pub runtimes: Runtimes,
 }
 
 /// A running agent. Dropping it ends its tasks, as [`Agent::stop`] does.
@@ -163,8 +165,9 @@ impl Agent {
         let launcher = Launcher {
             data: config.data_dir.join(LAUNCHER_FOLDER),
             program: config.launcher_exe.clone(),
-            runtimes: Runtimes::default(),
+            runtimes: config.runtimes.clone(),
         };
+        let allowances = with_runtimes(config.allowances.clone(), &config.runtimes).await;
         let identity = match SavedIdentity::load(&config.data_dir)? {
             Some(identity) => identity,
             None => join(&config, &*connector, join_secret).await?,
@@ -172,7 +175,6 @@ impl Agent {
         let (runtime, events) = ProcessRuntime::connect(launcher).await?;
 
         let clock = Clock::new();
-        let allowances = config.allowances.clone();
         let places = Places {
             launcher: config.data_dir.join(LAUNCHER_FOLDER),
             build: config.build.clone(),
@@ -186,7 +188,7 @@ impl Agent {
             capacity,
             version: config.version,
             incarnation: identity::next_incarnation(&config.data_dir, clock.now().0)?,
-            allowances: Some(Box::new(config.allowances.clone())),
+            allowances: Some(Box::new(allowances.clone())),
         };
         let mut node = Node::new(identity.node, introduction);
         let (session, session_out) = watch::channel(None);
@@ -359,6 +361,14 @@ fn preparer(
         allowances: Arc::new(allowances),
         in_use: InUse::default(),
     })
+}
+
+/// What the configuration allows, and which runtimes work on this machine now.
+async fn with_runtimes(allowances: Allowances, runtimes: &Runtimes) -> Allowances {
+    let runtimes = runtimes.clone();
+    let available = tokio::task::spawn_blocking(move || runtimes.available()).await;
+    // A look that fails finds none.
+    Allowances { runtimes: available.unwrap_or_default(), ..allowances }
 }
 
 /// Notes what an instance uses that was started before this agent.

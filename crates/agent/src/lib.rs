@@ -28,4 +28,5 @@ pub use connect::{Connect, Connection, Local};
 pub use identity::{IdentityError, SavedIdentity};
 pub use machine::MachineError;
 pub use spawnery_environment::build::Settings as BuildSettings;
+pub use spawnery_runtime::Runtimes;
 pub use tls::{JoinToken, JoinTokenError, Tls, TlsError};

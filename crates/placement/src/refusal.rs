@@ -100,6 +100,9 @@ impl Refusal {
         let named = self.constraint_unmet.iter().take(CONSTRAINTS_NAMED_MAX);
         for (constraint, count) in named {
             let constraint = match constraint.split_once(ALLOWANCE_PREFIX) {
+                Some((_, runtime)) if runtime.starts_with("runtime ") => {
+                    format!(" not have the {runtime} (run `spawnery doctor` there)")
+                }
                 Some((_, allowance)) => format!(" not allow `{allowance}` in its configuration"),
                 None => format!(" not meet `{constraint}`"),
             };

@@ -91,6 +91,7 @@ impl Data {
             version: "0.0.0".to_owned(),
             allowances: spawnery_model::Allowances::default(),
             build: spawnery_agent::BuildSettings::default(),
+            runtimes: spawnery_agent::Runtimes::default(),
             environments_bytes_max: limits::ENVIRONMENTS_BYTES_DEFAULT.0,
         }
     }

@@ -59,6 +59,7 @@ pub(crate) fn agent_config(
         version: VERSION.to_owned(),
         allowances: spawnery_model::Allowances::default(),
         build: spawnery_agent::BuildSettings::default(),
+        runtimes: spawnery_agent::Runtimes::default(),
         environments_bytes_max: spawnery_model::limits::ENVIRONMENTS_BYTES_DEFAULT.0,
     })
 }
