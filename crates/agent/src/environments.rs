@@ -4,7 +4,6 @@
 //! same time share the work, here and, through the controller, with other nodes; when nobody waits
 //! for it any more, it is given up.
 
-pub(crate) mod archive;
 mod fetch;
 mod obtain;
 

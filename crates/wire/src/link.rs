@@ -198,7 +198,8 @@ pub enum StreamRequest {
         #[n(1)]
         oci: bool,
     },
-    /// One layer, packed for another node: raw bytes follow the reply.
+    /// One layer, packed for another node: its record, as the crate `environment` encodes it, and raw
+    /// bytes follow the reply.
     #[n(9)]
     Layer {
         /// Its key.
@@ -272,7 +273,8 @@ pub enum AgentRequest {
         #[n(0)]
         wanted: ContentDigest,
     },
-    /// A layer of an environment that another node has: [`AgentReply::Accepted`], then raw bytes.
+    /// A layer of an environment that another node has: [`AgentReply::Accepted`], then what follows
+    /// the answer to [`StreamRequest::Layer`].
     #[n(4)]
     Layer {
         /// The node that has it.

@@ -1,7 +1,9 @@
 //! Getting what lies elsewhere: content from the controller, layers from other nodes.
 
 use super::Environments;
-use spawnery_environment::{EnvironmentParts, EnvironmentRecord, Tree};
+use crate::link::read_frame;
+use spawnery_environment::layer::LayerRecord;
+use spawnery_environment::{EnvironmentParts, EnvironmentRecord, Tree, archive};
 use spawnery_model::{Base, ContentDigest, Environment, Local, NodeId};
 use spawnery_wire::link::EnvironmentMade;
 use tokio::io::AsyncReadExt;
@@ -59,11 +61,14 @@ impl Environments {
             if matches!(self.inner.store.layer(key), Ok(Some(_))) {
                 continue;
             }
-            let stream = self.inner.upstream.layer(from, key).await.map_err(|it| it.to_string())?;
-            let (store, key) = (self.inner.store.clone(), key.clone());
-            let reader = SyncIoBridge::new(stream);
+            let stream = self.inner.upstream.layer(from, key).await;
+            let mut stream = stream.map_err(|error| error.to_string())?;
+            let announced = read_frame::<LayerRecord, _>(&mut stream).await;
+            let announced = announced.map_err(|error| format!("{TASK}: {error}"))?;
+            let store = self.inner.store.clone();
+            let mut reader = SyncIoBridge::new(stream);
             let unpacked = tokio::task::spawn_blocking(move || {
-                super::archive::unpack_layer(&store, &key, reader)
+                archive::unpack_packed(&store, &announced, &mut reader)
             });
             let unpacked = unpacked.await.map_err(|error| format!("{TASK}: {error}"))?;
             unpacked.map_err(|error| format!("cannot fetch the environment: {error}"))?;

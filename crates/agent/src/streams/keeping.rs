@@ -1,8 +1,9 @@
 //! What the controller asks about environments and volumes.
 
 use super::Streams;
-use crate::environments::{News, SecretsFrom, archive, made};
+use crate::environments::{News, SecretsFrom, made};
 use crate::link::{LinkError, Stream, write_frame};
+use spawnery_environment::archive::{self, ExportFormat};
 use spawnery_model::{ContentDigest, Environment, Name};
 use spawnery_wire::link::{
     BuildFrame, EnvironmentList, RefusalKind, SecretValue, StreamReply, VolumeList,
@@ -120,7 +121,8 @@ impl Streams {
         match store.layer(&key) {
             Ok(Some(layer)) => {
                 write_frame(&mut stream, &StreamReply::Accepted).await?;
-                self.archive(stream, move |to| archive::pack_layer(&layer, to)).await
+                write_frame(&mut stream, &layer.record).await?;
+                self.archive(stream, move |to| archive::pack(&layer, to)).await
             }
             Ok(None) => {
                 refuse(RefusalKind::Unknown, "it is not here".to_owned(), &mut stream).await
@@ -138,14 +140,12 @@ impl Streams {
         let store = self.preparer.environments.store().clone();
         let lease = store.lease([digest.clone()]);
         match store.environment(&digest) {
-            Ok(Some(record)) => {
+            Ok(Some(_)) => {
                 write_frame(&mut stream, &StreamReply::Accepted).await?;
                 self.archive(stream, move |to| {
                     let _lease = lease;
-                    match oci {
-                        true => archive::export_oci(&store, &record, to),
-                        false => archive::export_tar(&store, &record, to),
-                    }
+                    let format = if oci { ExportFormat::OciArchive } else { ExportFormat::Tar };
+                    archive::export(&store, &digest, format, to)
                 })
                 .await
             }
