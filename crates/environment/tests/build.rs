@@ -134,7 +134,7 @@ async fn every_failure_names_its_step_and_leaves_nothing() {
         duration: Duration::from_secs(20),
         ..Limits::default()
     };
-    let node = Node::with(Settings { limits, ..Settings::default() });
+    let node = Node::with(Settings { limits, ..node::settings() });
     node.build(&commands(&["true"])).await.expect("built");
     let first = node.store().environments().expect("listed");
     node.store().remove_environment(&first[0].record.digest).expect("removed");
@@ -166,7 +166,7 @@ async fn every_failure_names_its_step_and_leaves_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_takes_too_long_is_ended() {
     let limits = Limits { duration: Duration::from_millis(300), ..Limits::default() };
-    let node = Node::with(Settings { limits, ..Settings::default() });
+    let node = Node::with(Settings { limits, ..node::settings() });
     check_failure(&node, &commands(&["sleep 1000"]), &["step 1 of 1", "longer than"]).await;
 }
 

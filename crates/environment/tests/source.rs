@@ -203,7 +203,7 @@ async fn a_folder_of_the_node_is_a_source_where_that_is_allowed() {
     let repository = Repository::new();
     repository.publish();
     let git_folders = vec![repository.dir.path().to_owned()];
-    let node = Node::with(Settings { git_folders, ..Settings::default() });
+    let node = Node::with(Settings { git_folders, ..node::settings() });
     let folder = format!("file://{}", repository.dir.path().join("app.git").display());
     let built = node.build(&source(folder, GitReference::Tag("v1".into()), None)).await;
     assert_eq!(node.run(&built.expect("built"), "./run.sh"), "one\n");

@@ -47,6 +47,11 @@ pub(super) fn keep_output(draft: &LayerDraft, output: &[u8]) -> Result<(), Failu
     fs::write(&path, &output[from..]).map_err(|error| at("write", &path, &error))
 }
 
+/// Sets the times of all that a step made in a folder.
+pub(super) fn set_all_times(folder: &Path) -> Result<(), Failure> {
+    normalize(folder, Path::new(""), &[])
+}
+
 /// Removes what is not kept, and sets all times. No process of the sandbox lives any more, so
 /// nothing changes meanwhile; symbolic links are never followed.
 fn normalize(folder: &Path, relative: &Path, removed: &[&str]) -> Result<(), Failure> {

@@ -6,11 +6,13 @@
 
 mod capture;
 mod command;
+mod debian;
 pub mod executor;
 mod failure;
 mod files;
 mod git;
 pub mod limits;
+mod mirror;
 mod plan;
 pub mod progress;
 mod python;
@@ -73,6 +75,12 @@ pub struct Settings {
     pub uv: Option<PathBuf>,
     /// The Python index for recipes that name none; without, the public one.
     pub python_index: Option<String>,
+    /// The mirror of Debian for bases made of its packages, such as
+    /// `http://deb.debian.org/debian`, which then is all that they know; without, the one that
+    /// the node itself uses, or Debian's own, with its updates.
+    pub debian_mirror: Option<String>,
+    /// The keys that sign the mirror; without, those of the package `debian-archive-keyring`.
+    pub debian_keyring: Option<PathBuf>,
     /// Folders of the node with git repositories that recipes may name by `file://`.
     pub git_folders: Vec<PathBuf>,
     /// The host keys that `ssh` accepts, as in `known_hosts`; without, all.
@@ -84,9 +92,11 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
-            network: Network::Host,
+            network: Network::Private,
             uv: None,
             python_index: None,
+            debian_mirror: None,
+            debian_keyring: None,
             git_folders: Vec::new(),
             ssh_known_hosts: None,
             limits: Limits::default(),

@@ -30,7 +30,6 @@ pub(super) struct Step {
 }
 
 /// What is done in a step.
-#[allow(dead_code)]
 #[derive(Debug, Clone)]
 pub(super) enum Work {
     Image {
@@ -46,13 +45,8 @@ pub(super) enum Work {
         packages: Vec<LockedPackage>,
     },
     /// The second: their scripts, run in the sandbox.
-    DebianConfigure {
-        packages: Vec<LockedPackage>,
-    },
-    Apt {
-        suite: Option<String>,
-        packages: Vec<LockedPackage>,
-    },
+    DebianConfigure { suite: String, packages: Vec<LockedPackage> },
+    Apt(Vec<LockedPackage>),
     Python {
         python: Python,
         version: String,
@@ -109,11 +103,7 @@ pub(super) fn plan(recipe: &Environment, lock: &EnvironmentLock) -> Plan {
     let mut planner = Planner { steps: Vec::new() };
     let host = plan_base(&mut planner, recipe, lock);
     if !recipe.apt.is_empty() {
-        let suite = match &recipe.base {
-            Base::Debian { suite } => Some(suite.clone()),
-            _ => None,
-        };
-        let work = Work::Apt { suite, packages: lock.apt.clone() };
+        let work = Work::Apt(lock.apt.clone());
         planner.add("apt", &lock.apt, "Debian packages", work);
     }
     if let Some(python) = &recipe.python {
@@ -182,7 +172,7 @@ fn plan_base(planner: &mut Planner, recipe: &Environment, lock: &EnvironmentLock
             let packages = lock.base.clone();
             let work = Work::DebianExtract { suite: suite.clone(), packages: packages.clone() };
             planner.add("debian", (suite, &lock.base), title.clone(), work);
-            let work = Work::DebianConfigure { packages };
+            let work = Work::DebianConfigure { suite: suite.clone(), packages };
             planner.add("configure", (), format!("{title}, configured"), work);
         }
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use spawnery_model::{Environment, EnvironmentLock};
+use spawnery_model::{Base, Environment, EnvironmentLock};
 
 use super::failure::{BuildError, Failure};
 use super::plan::plan;
 use super::progress::{Cancel, CancelOnDrop, Output, Progress, Secrets};
 use super::sandboxed::Work;
-use super::{Builder, Built, Job, git, python};
+use super::{Builder, Built, Job, debian, git, python};
 use crate::recipe;
 
 impl Builder {
@@ -39,8 +39,19 @@ impl Builder {
                 .await?;
             lock.commit = Some(commit);
         }
+        if let Base::Debian { suite } = recipe.base.clone() {
+            let what = format!("the packages of Debian {suite}");
+            let question = move |work: &Work<'_>| debian::resolve_base(work, &suite);
+            lock.base = job.look_up(&what, Built::default(), true, question).await?;
+        }
+        if !recipe.apt.is_empty() {
+            let wanted = recipe.apt.clone();
+            let (below, host) = job.base_of(&lock, false).await?;
+            let question = move |work: &Work<'_>| debian::resolve(work, &wanted);
+            lock.apt = job.look_up("the Debian packages", below, host, question).await?;
+        }
         if let Some(wanted) = recipe.python.clone() {
-            let (below, host) = job.base_of(&lock).await?;
+            let (below, host) = job.base_of(&lock, true).await?;
             let resolved = job
                 .look_up("the versions of the python packages", below, host, move |work| {
                     python::resolve(work, &wanted)
@@ -54,9 +65,16 @@ impl Builder {
 }
 
 impl Job {
-    /// The layers of base and packages, which are built if they are not there.
-    async fn base_of(&self, lock: &EnvironmentLock) -> Result<(Built, bool), BuildError> {
+    /// The layers of the base, and perhaps of Debian packages on it, which are built if they are
+    /// not there.
+    async fn base_of(
+        &self,
+        lock: &EnvironmentLock,
+        with_packages: bool,
+    ) -> Result<(Built, bool), BuildError> {
+        let apt = if with_packages { self.recipe.apt.clone() } else { Vec::new() };
         let recipe = Environment {
+            apt,
             python: None,
             source: None,
             files: Vec::new(),

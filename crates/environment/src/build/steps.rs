@@ -7,7 +7,7 @@ use super::plan::{Step, Work as StepWork};
 use super::progress::{Cancel, Output};
 use super::python::{self, VENV};
 use super::sandboxed::Work;
-use super::{Built, Job, command, files, git};
+use super::{Built, Job, command, debian, files, git};
 use crate::layer::LayerDraft;
 
 /// Where programs are looked for if an image says nothing, as in the sandbox.
@@ -39,6 +39,13 @@ pub(super) fn run(
             let draft = draft()?;
             command::run(&work, draft, *number, command, *network, working_directory, &env)?
         }
+        StepWork::DebianExtract { suite, packages } => {
+            debian::extract(&work, draft()?, suite, packages)?
+        }
+        StepWork::DebianConfigure { suite, packages } => {
+            debian::configure(&work, draft()?, suite, packages)?
+        }
+        StepWork::Apt(packages) => debian::install(&work, draft()?, packages)?,
         _ => return Err(Failure::new("this base cannot be built")),
     };
     let mut built = below;

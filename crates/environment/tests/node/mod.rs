@@ -17,7 +17,7 @@ use spawnery_sandbox::client::Client;
 use spawnery_sandbox::launcher::{Config, log_dir};
 use spawnery_sandbox::log::LogReader;
 use spawnery_sandbox::protocol::{Event, Reply, Request};
-use spawnery_sandbox::spec::{RootSpec, SandboxSpec};
+use spawnery_sandbox::spec::{Network, RootSpec, SandboxSpec};
 
 /// Generous: a busy machine must not fail a test.
 pub const DEADLINE: Duration = Duration::from_secs(120);
@@ -61,7 +61,7 @@ impl Progress for Heard {
 
 impl Node {
     pub fn new() -> Node {
-        Node::with(Settings::default())
+        Node::with(settings())
     }
 
     pub fn with(mut settings: Settings) -> Node {
@@ -213,6 +213,11 @@ fn connect(data: &Path) -> Client {
             Err(_) => std::thread::sleep(Duration::from_millis(2)),
         }
     }
+}
+
+/// With the network of the host, where the servers of the tests are.
+pub fn settings() -> Settings {
+    Settings { network: Network::Host, ..Settings::default() }
 }
 
 /// A recipe over the view of the host.
