@@ -12,6 +12,7 @@ mod memory;
 mod options;
 mod peers;
 mod placement;
+mod python;
 mod recovery;
 mod requests;
 mod row;
@@ -36,7 +37,7 @@ struct Section {
 
 /// All sections. The memory of this process comes first: later ones leave free memory behind,
 /// which would hide what is used.
-const SECTIONS: [Section; 9] = [
+const SECTIONS: [Section; 10] = [
     Section { name: "controller-memory", measure: memory::controller },
     Section { name: "sessions", measure: sessions::measure },
     Section { name: "node-memory", measure: memory::node },
@@ -44,6 +45,7 @@ const SECTIONS: [Section; 9] = [
     Section { name: "placement", measure: placement::measure },
     Section { name: "commands", measure: controller::measure },
     Section { name: "replay", measure: recovery::measure },
+    Section { name: "environment-python", measure: python::measure },
     Section { name: "schedules", measure: schedules::measure },
     Section { name: "simulator", measure: simulation::measure },
 ];

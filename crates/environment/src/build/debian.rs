@@ -159,10 +159,7 @@ pub(super) fn resolve_base(work: &Work<'_>, suite: &str) -> Result<Vec<LockedPac
 }
 
 /// Finds out which packages are needed for some, over the layers below, and fetches them.
-pub(super) fn resolve(
-    work: &Work<'_>,
-    packages: &[String],
-) -> Result<Vec<LockedPackage>, Failure> {
+pub(super) fn resolve(work: &Work<'_>, packages: &[String]) -> Result<Vec<LockedPackage>, Failure> {
     refuse_host(work)?;
     resolve_in(work, Where::Below, &packages.join(" "))
 }
@@ -284,11 +281,7 @@ fn keep_fetched(work: &Work<'_>, shared: &Path) -> Result<Vec<LockedPackage>, Fa
 }
 
 /// Fetches those of the locked packages that are not kept, and checks them.
-fn fetch(
-    work: &Work<'_>,
-    place: Where<'_>,
-    packages: &[LockedPackage],
-) -> Result<(), Failure> {
+fn fetch(work: &Work<'_>, place: Where<'_>, packages: &[LockedPackage]) -> Result<(), Failure> {
     let missing: Vec<&LockedPackage> = packages
         .iter()
         .filter(|package| digest(package).map_or(true, |it| !work.store.content().has(&it)))

@@ -45,8 +45,8 @@ impl Mirror {
             let found = own.iter().find(|it| it.trim_end_matches('/').ends_with(end));
             found.cloned().unwrap_or_else(|| otherwise.to_owned())
         };
-        let security = (!ROLLING.contains(&suite.as_str()))
-            .then(|| ending("/debian-security", SECURITY));
+        let security =
+            (!ROLLING.contains(&suite.as_str())).then(|| ending("/debian-security", SECURITY));
         Ok(Mirror { archive: ending("/debian", ARCHIVE), suite, security, keyring })
     }
 
@@ -108,11 +108,14 @@ mod tests {
                     deb [signed-by=/k] https://a.example.org/debian/ bookworm main\n\
                     Types: deb\nURIs: http://b.example.org/debian http://c.example.org/x\n\
                     deb http://user:word@d.example.org/debian bookworm main\n";
-        assert_eq!(mirrors_in(text), [
-            "https://a.example.org/debian",
-            "http://b.example.org/debian",
-            "http://c.example.org/x"
-        ]);
+        assert_eq!(
+            mirrors_in(text),
+            [
+                "https://a.example.org/debian",
+                "http://b.example.org/debian",
+                "http://c.example.org/x"
+            ]
+        );
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod executor;
 mod failure;
 mod files;
 mod git;
+mod image;
 pub mod limits;
 mod mirror;
 mod plan;
@@ -32,11 +33,12 @@ use self::failure::Failure;
 use self::plan::{Plan, Step, plan};
 use self::progress::CancelOnDrop;
 use crate::layer::Layer;
-use crate::store::{EnvironmentParts, EnvironmentRecord, ImageConfig, Store, StoreError};
+use crate::store::{EnvironmentParts, EnvironmentRecord, ImageConfig, Lease, Store, StoreError};
 use crate::{lock, recipe};
 
 pub use self::executor::{Executor, LauncherExecutor};
 pub use self::failure::BuildError;
+pub use self::image::RegistryMirrors;
 pub use self::progress::{Cancel, Progress, Secrets, Silent};
 
 /// What one step may use.
@@ -75,6 +77,11 @@ pub struct Settings {
     pub uv: Option<PathBuf>,
     /// The Python index for recipes that name none; without, the public one.
     pub python_index: Option<String>,
+    /// Registries of images, `HOST:PORT`, that are spoken to without encryption; those on this
+    /// machine always are.
+    pub registries_plain_http: Vec<String>,
+    /// Hosts that are asked before a registry, in order, by its name: `docker.io`.
+    pub registry_mirrors: RegistryMirrors,
     /// The mirror of Debian for bases made of its packages, such as
     /// `http://deb.debian.org/debian`, which then is all that they know; without, the one that
     /// the node itself uses, or Debian's own, with its updates.
@@ -95,6 +102,8 @@ impl Default for Settings {
             network: Network::Private,
             uv: None,
             python_index: None,
+            registries_plain_http: Vec::new(),
+            registry_mirrors: RegistryMirrors::new(),
             debian_mirror: None,
             debian_keyring: None,
             git_folders: Vec::new(),
@@ -149,6 +158,8 @@ struct Built {
     layers: Vec<Layer>,
     /// What the base says.
     config: ImageConfig,
+    /// Keep the layers from being pruned.
+    leases: Vec<Arc<Lease>>,
 }
 
 impl Builder {
@@ -185,9 +196,7 @@ impl Builder {
         lock::check(recipe, &lock)?;
         let plan = plan(recipe, &lock);
         let wrong = |error: StoreError| BuildError::Store(error.to_string());
-        let mut names = vec![plan.digest.clone()];
-        names.extend(plan.steps.iter().map(|step| step.key.clone()));
-        let _lease = self.inner.store.lease(names);
+        let _lease = self.inner.store.lease([plan.digest.clone()]);
         if let Some(record) = self.inner.store.environment(&plan.digest).map_err(wrong)? {
             return self.built(&record);
         }
@@ -260,7 +269,8 @@ impl Builder {
 impl Job {
     /// Carries out all steps in order.
     async fn carry_out(&self, plan: &Plan) -> Result<Built, BuildError> {
-        let mut built = Built::default();
+        let lease = self.inner.store.lease(plan.steps.iter().map(|step| step.key.clone()));
+        let mut built = Built { leases: vec![Arc::new(lease)], ..Built::default() };
         let of = plan.steps.len();
         for (index, step) in plan.steps.iter().enumerate() {
             self.progress.step(index + 1, of, &step.title);
@@ -272,6 +282,11 @@ impl Job {
 
     /// Carries out one step, unless its layer is there, or waits for whoever does it.
     async fn ensure(&self, step: &Step, host: bool, below: Built) -> Result<Built, Failure> {
+        if matches!(step.work, plan::Work::Image { .. } | plan::Work::ImageFile(_)) {
+            let mut built = self.ensure_image(step).await?;
+            built.leases.extend(below.leases);
+            return Ok(built);
+        }
         if let Some(layer) = self.inner.store.layer(&step.key).map_err(Failure::of)? {
             let mut built = below;
             built.layers.push(layer);

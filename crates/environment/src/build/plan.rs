@@ -45,7 +45,10 @@ pub(super) enum Work {
         packages: Vec<LockedPackage>,
     },
     /// The second: their scripts, run in the sandbox.
-    DebianConfigure { suite: String, packages: Vec<LockedPackage> },
+    DebianConfigure {
+        suite: String,
+        packages: Vec<LockedPackage>,
+    },
     Apt(Vec<LockedPackage>),
     Python {
         python: Python,

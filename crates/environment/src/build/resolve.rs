@@ -39,6 +39,18 @@ impl Builder {
                 .await?;
             lock.commit = Some(commit);
         }
+        if let Base::Image { reference, credentials } = &recipe.base {
+            let what = format!("the image {reference}");
+            job.progress.resolving(&what);
+            let image = job.pull(reference, None, credentials.as_ref()).await;
+            let image = image.map_err(|failure| failure.resolving(&what))?;
+            lock.image = Some(image.digest.clone());
+            // So that it is not fetched again by the step.
+            if let Some(step) = plan(recipe, &lock).steps.first() {
+                let kept = job.keep_image(&step.key, image);
+                drop(kept.map_err(|failure| failure.resolving(&what))?);
+            }
+        }
         if let Base::Debian { suite } = recipe.base.clone() {
             let what = format!("the packages of Debian {suite}");
             let question = move |work: &Work<'_>| debian::resolve_base(work, &suite);
@@ -82,7 +94,6 @@ impl Job {
             ..Environment::clone(&self.recipe)
         };
         let plan = plan(&recipe, lock);
-        let _lease = self.inner.store.lease(plan.steps.iter().map(|step| step.key.clone()));
         Ok((self.carry_out(&plan).await?, plan.host))
     }
 

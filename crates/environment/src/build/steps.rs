@@ -46,7 +46,9 @@ pub(super) fn run(
             debian::configure(&work, draft()?, suite, packages)?
         }
         StepWork::Apt(packages) => debian::install(&work, draft()?, packages)?,
-        _ => return Err(Failure::new("this base cannot be built")),
+        StepWork::Image { .. } | StepWork::ImageFile(_) => {
+            return Err(Failure::new("the layers of an image are not made here"));
+        }
     };
     let mut built = below;
     built.layers.push(layer);

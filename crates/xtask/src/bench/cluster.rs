@@ -90,6 +90,7 @@ impl Cluster {
             capacity,
             version: "bench".to_owned(),
             incarnation: 1,
+            allowances: None,
         };
         self.agents.insert(node, Agent { sequence: 1, revision: 0 });
         let report = Report {

@@ -29,6 +29,8 @@ pub enum Goal {
     BytesAtMost(f64),
     /// The 99th percentile in milliseconds at most this.
     P99MsAtMost(f64),
+    /// The main number, a time, at most so many seconds.
+    SecondsAtMost(f64),
     /// The main number at most so many times the peer's.
     OfPeerAtMost(f64),
 }
@@ -64,6 +66,10 @@ impl Row {
             Goal::AtLeast(least) => Some(ours.main() >= least),
             Goal::BytesAtMost(most) => Some(ours.main() <= most),
             Goal::P99MsAtMost(most) => Some(ours.p99_ms()? <= most),
+            Goal::SecondsAtMost(most) => match ours {
+                Figure::Times { p50, .. } => Some(p50.as_secs_f64() <= most),
+                _ => None,
+            },
             Goal::OfPeerAtMost(most) => Some(self.ratio()? <= most),
         }
     }
@@ -98,6 +104,7 @@ impl Goal {
             Goal::BytesAtMost(most) if most < 1048576.0 => format!("≤ {} KiB", most / 1024.0),
             Goal::BytesAtMost(most) => format!("≤ {} MiB", most / 1048576.0),
             Goal::P99MsAtMost(most) => format!("p99 ≤ {most} ms"),
+            Goal::SecondsAtMost(most) => format!("≤ {most} s"),
             Goal::OfPeerAtMost(most) => format!("≤ {most} × the peer"),
         }
     }
