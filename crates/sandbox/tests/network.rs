@@ -340,8 +340,8 @@ fn when_the_network_process_dies_new_connections_work_and_the_count_goes_on() {
     for_everybody(|bench| {
         let script = "import sys; exec(open('/client.py').read().split('for attempt')[0])\n\
             s = connected('198.51.100.1:80'); s.sendall(b'echo\\nx'); assert s.recv(1) == b'x'\n\
-            print(download('198.51.100.1:80', '1000000'), flush=True); sys.stdin.readline()\n\
-            try: s.sendall(b'x'); print(s.recv(1), flush=True)\n\
+            print(download('198.51.100.1:80', '1000000'), flush=True)\n\
+            try: print(s.recv(1), flush=True)\n\
             except OSError as error: print(code(error), flush=True)\n\
             print(download('198.51.100.1:80', '1000000'), flush=True); sys.stdin.readline()";
         let mut spec = client(EgressSpec::default(), &[]);
@@ -353,18 +353,38 @@ fn when_the_network_process_dies_new_connections_work_and_the_count_goes_on() {
         let pid = network_process(bench.child.id()).expect("it runs");
         let target = rustix::process::Pid::from_raw(pid as i32).expect("not 0");
         rustix::process::kill_process(target, rustix::process::Signal::KILL).expect("killed");
-        let line = Request::WriteStdin {
-            instance: "it".into(),
-            process: 0,
-            bytes: b"\n".to_vec(),
-            eof: false,
-        };
-        assert_eq!(bench.ask(line), Reply::Accepted { bytes: 1 });
         bench.wait_for_output("it", 0, "intact\nECONNRESET\nintact\n");
         wait_for_usage(bench, "it", |usage| usage.network_bytes_in > Some(2_000_000));
         assert!(network_process(bench.child.id()).is_some_and(|it| it != pid));
         bench.start_spec("other", client(EgressSpec::default(), &["tcp 198.51.100.1:80"]));
         assert_eq!(bench.exit_of("other", 0).code, Some(0));
         assert_eq!(bench.output("other", 0), "hello\n");
+    });
+}
+
+#[test]
+fn a_prepared_sandbox_gets_its_network_when_it_is_used() {
+    for_everybody(|bench| {
+        let launcher = bench.child.id();
+        let path = format!("/proc/{launcher}/task/{launcher}/children");
+        let until = Instant::now() + DEADLINE;
+        let prepared = loop {
+            let children = std::fs::read_to_string(&path).unwrap_or_default();
+            let pids: Vec<u32> =
+                children.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect();
+            if !pids.is_empty() {
+                break pids;
+            }
+            assert!(Instant::now() < until, "no sandbox is prepared");
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        };
+        let spec = client(EgressSpec::default(), &["tcp 198.51.100.1:80"]);
+        let (init_pid, _) = bench.start_spec("it", spec);
+        assert!(prepared.contains(&init_pid), "{init_pid} is none of {prepared:?}");
+        bench.exit_of("it", 0);
+        assert_eq!(bench.output("it", 0), "hello\n");
+        // And one without a network has none.
+        let script = "cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' '";
+        assert_eq!(bench.sh("none", script).1, "lo\n");
     });
 }

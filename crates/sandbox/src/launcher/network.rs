@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -14,9 +14,11 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::core::{Launcher, Source, epoll_add};
-use super::sandbox::kill;
+use super::tool;
+use crate::limits::FLOWS_MAX;
 use crate::network::COMMAND;
-use crate::network::link::{self, FromNetwork, Member, ToNetwork, Transfer};
+use crate::network::device::{ADDRESS, ADDRESS_6};
+use crate::network::link::{self, FromNetwork, Member, Orphan, ToNetwork, Transfer};
 use crate::network::resolver::read_resolvers;
 use crate::spec::{EgressSpec, LimitReached};
 
@@ -36,13 +38,20 @@ pub(crate) struct PrivateNetwork {
     egress: EgressSpec,
     /// The outer end of its interface, once that is made, and whether it is an Ethernet.
     device: Option<(OwnedFd, bool)>,
+    /// Whether a network process has been told of it before.
+    was_carried: bool,
     /// The last figures that the network process has reported.
     pub(crate) transfer: Transfer,
 }
 
 impl PrivateNetwork {
     pub(super) fn new(egress: Option<EgressSpec>) -> Self {
-        Self { egress: egress.unwrap_or_default(), device: None, transfer: Transfer::default() }
+        Self {
+            egress: egress.unwrap_or_default(),
+            device: None,
+            was_carried: false,
+            transfer: Transfer::default(),
+        }
     }
 }
 
@@ -157,22 +166,26 @@ impl Launcher {
             return;
         };
         while let (false, Some(number)) = (is_full, self.networks.unsent.first().copied()) {
-            let network = self.sandboxes.get(&number).and_then(|it| it.network.as_ref());
-            if let Some(network) = network
+            let sandbox = self.sandboxes.get_mut(&number);
+            let network = sandbox.and_then(|it| Some((it.init_pid, it.network.as_mut()?)));
+            if let Some((init_pid, network)) = network
                 && let Some((device, ethernet)) = &network.device
             {
+                let orphans = if network.was_carried { connections(init_pid) } else { Vec::new() };
                 let member = Member {
                     number,
                     ethernet: *ethernet,
                     egress: network.egress.clone(),
                     resolvers: resolvers.clone(),
                     transfer: network.transfer,
+                    orphans,
                 };
                 let message = ToNetwork::Add(member);
                 if link::send(&process.socket, &message, Some(device.as_fd())).is_err() {
                     is_full = true;
                     break;
                 }
+                network.was_carried = true;
             }
             self.networks.unsent.remove(&number);
         }
@@ -213,7 +226,7 @@ impl Launcher {
         }
         if is_over {
             sandbox.limit.get_or_insert(LimitReached::Transfer);
-            let _ = kill(&sandbox.init);
+            tool::end(sandbox);
         }
     }
 
@@ -252,5 +265,69 @@ impl Launcher {
             Ok(()) => self.send_to_network(),
             Err(_) => self.networks.restart_at = Some(now + RESTART_AFTER_MAX),
         }
+    }
+}
+
+/// The TCP connections of a sandbox through its private network.
+fn connections(init_pid: u32) -> Vec<Orphan> {
+    let table = |name: &str| fs::read_to_string(format!("/proc/{init_pid}/net/{name}"));
+    let mut found = Vec::new();
+    for name in ["tcp", "tcp6"] {
+        found.extend(parse_connections(&table(name).unwrap_or_default()));
+    }
+    found.truncate(FLOWS_MAX);
+    found
+}
+
+/// Reads a table in the format of `/proc/net/tcp` (`proc_net(5)`).
+fn parse_connections(table: &str) -> Vec<Orphan> {
+    let own = [IpAddr::from(ADDRESS), IpAddr::from(ADDRESS_6)];
+    let connection = |line: &str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (guest, remote) = (parse_end(fields.next()?)?, parse_end(fields.next()?)?);
+        let is_ours = own.contains(&guest.ip()) && remote.port() != 0;
+        is_ours.then(|| Orphan { guest: guest.to_string(), remote: remote.to_string() })
+    };
+    table.lines().filter_map(connection).collect()
+}
+
+/// An address in words of 32 bits, as they are in memory, and a port.
+fn parse_end(text: &str) -> Option<SocketAddr> {
+    let (address, port) = text.split_once(':')?;
+    let mut bytes = Vec::with_capacity(16);
+    for at in (0..address.len()).step_by(8) {
+        let word = u32::from_str_radix(address.get(at..at + 8)?, 16).ok()?;
+        bytes.extend_from_slice(&word.to_ne_bytes());
+    }
+    let address = match bytes.len() {
+        4 => IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?),
+        // A socket for both families shows the IPv4 address that it means.
+        _ => IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?).to_canonical(),
+    };
+    Some(SocketAddr::new(address, u16::from_str_radix(port, 16).ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_connections_through_the_network_are_found() {
+        let word = |bytes: [u8; 4]| format!("{:08X}", u32::from_ne_bytes(bytes));
+        let (own, other) = (word([192, 0, 0, 2]), word([198, 51, 100, 1]));
+        let mapped = word([0, 0, 0xff, 0xff]);
+        let table = format!(
+            "  sl  local_address rem_address   st tx_queue rx_queue\n\
+             0: 00000000:1F90 00000000:0000 0A 00000000:00000000\n\
+             1: {own}:1F91 {other}:0050 01 00000000:00000000\n\
+             2: {other}:1F91 {own}:0050 01 00000000:00000000\n\
+             3: 0000000000000000{mapped}{own}:0001 0000000000000000{mapped}{other}:0002 01\n\
+             rubbish\n 4: x y 0A\n5: 0:1 0:2"
+        );
+        let orphan =
+            |guest: &str, remote: &str| Orphan { guest: guest.into(), remote: remote.into() };
+        let expected =
+            [orphan("192.0.0.2:8081", "198.51.100.1:80"), orphan("192.0.0.2:1", "198.51.100.1:2")];
+        assert_eq!(parse_connections(&table), expected);
     }
 }

@@ -151,7 +151,14 @@ impl Engine {
             Ok(Some((ToNetwork::Add(member), Some(device)))) => {
                 let number = member.number;
                 // The launcher has checked the rules; what it says is understood.
-                if let Ok(instance) = Instance::new(&member, device) {
+                if let Ok(mut instance) = Instance::new(&member, device) {
+                    for orphan in &member.orphans {
+                        if let (Ok(guest), Ok(remote)) =
+                            (orphan.guest.parse(), orphan.remote.parse())
+                        {
+                            instance.port.send(&packet::challenge(remote, guest));
+                        }
+                    }
                     let token = self.token();
                     let data = EventData::new_u64(token);
                     epoll::add(&self.epoll, &instance.port, data, EventFlags::IN)?;

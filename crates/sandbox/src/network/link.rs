@@ -8,11 +8,12 @@ use minicbor::{Decode, Encode};
 
 use super::device::Framing;
 use crate::fd_passing::{recv_with_fds, send_with_fds};
-use crate::limits::{EGRESS_NAMES_MAX, EGRESS_RULES_MAX};
+use crate::limits::{EGRESS_NAMES_MAX, EGRESS_RULES_MAX, FLOWS_MAX};
 use crate::spec::EgressSpec;
 
-/// Largest message: the most rules and names, with the text of each at its longest.
-const MESSAGE_BYTES_MAX: usize = EGRESS_RULES_MAX * 64 + EGRESS_NAMES_MAX * 260 + 4096;
+/// Largest message: the most rules, names and connections, with the text of each at its longest.
+const MESSAGE_BYTES_MAX: usize =
+    EGRESS_RULES_MAX * 64 + EGRESS_NAMES_MAX * 260 + FLOWS_MAX * 128 + 4096;
 
 /// From the launcher to the network process.
 #[derive(Debug, Encode, Decode)]
@@ -44,6 +45,20 @@ pub(crate) struct Member {
     pub(crate) resolvers: Vec<String>,
     #[n(4)]
     pub(crate) transfer: Transfer,
+    /// Its TCP connections that an earlier network process carried, and nobody can any more.
+    #[n(5)]
+    pub(crate) orphans: Vec<Orphan>,
+}
+
+/// A TCP connection that has lost its other end.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub(crate) struct Orphan {
+    /// Address and port of the sandbox.
+    #[n(0)]
+    pub(crate) guest: String,
+    /// Those of the remote machine.
+    #[n(1)]
+    pub(crate) remote: String,
 }
 
 impl Member {

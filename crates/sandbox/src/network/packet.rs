@@ -93,10 +93,29 @@ pub(crate) fn reset(packet: &Packet<'_>) -> Option<Vec<u8>> {
     } else {
         (TcpSeqNumber(0), Some(tcp.seq_number() + length))
     };
+    let from = SocketAddr::new(packet.to, tcp.dst_port());
+    let to = SocketAddr::new(packet.source, tcp.src_port());
+    Some(bare_tcp(from, to, TcpControl::Rst, seq_number, ack_number))
+}
+
+/// A packet that asks the end `to` of a connection how far it is (RFC 5961, 4): to one that begins
+/// a connection which is there already, it answers with what it expects next. As nobody knows
+/// that connection here, the answer is reset.
+pub(crate) fn challenge(from: SocketAddr, to: SocketAddr) -> Vec<u8> {
+    bare_tcp(from, to, TcpControl::Syn, TcpSeqNumber(0), None)
+}
+
+fn bare_tcp(
+    from: SocketAddr,
+    to: SocketAddr,
+    control: TcpControl,
+    seq_number: TcpSeqNumber,
+    ack_number: Option<TcpSeqNumber>,
+) -> Vec<u8> {
     let repr = TcpRepr {
-        src_port: tcp.dst_port(),
-        dst_port: tcp.src_port(),
-        control: TcpControl::Rst,
+        src_port: from.port(),
+        dst_port: to.port(),
+        control,
         seq_number,
         ack_number,
         window_len: 0,
@@ -107,11 +126,11 @@ pub(crate) fn reset(packet: &Packet<'_>) -> Option<Vec<u8>> {
         timestamp: None,
         payload: &[],
     };
-    let ip = ip(packet.to, packet.source, IpProtocol::Tcp, repr.buffer_len());
-    Some(build(&ip, |bytes, checksums| {
+    let ip = ip(from.ip(), to.ip(), IpProtocol::Tcp, repr.buffer_len());
+    build(&ip, |bytes, checksums| {
         let (from, to) = (ip.src_addr(), ip.dst_addr());
         repr.emit(&mut TcpPacket::new_unchecked(bytes), &from, &to, checksums);
-    }))
+    })
 }
 
 /// A datagram.
