@@ -153,7 +153,7 @@ pub const FLOW_BUFFER_BYTES: usize = 256 * 1024;
 /// two hours and four minutes, so that keep-alives come in time.
 pub const TCP_IDLE_SECONDS_MAX: u64 = 7_440;
 
-/// Seconds without a packet after which a TCP connection is dropped of which one side is closed,
+/// Seconds without a packet after which a TCP connection is dropped of which both sides are closed,
 /// or which is not open yet: RFC 5382 wants four minutes.
 pub const TCP_CLOSING_SECONDS_MAX: u64 = 240;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use hosts::World;
+use spawnery_sandbox::limits::FLOWS_MAX;
 use spawnery_sandbox::protocol::{Reply, Request, Usage};
 use spawnery_sandbox::spec::{
     EgressRule, EgressSpec, FileSpec, LimitReached, Network, SandboxSpec,
@@ -166,6 +167,7 @@ fn only_listed_names_are_resolved_and_open_their_addresses() {
             ("dns 1 other.test", "5 0 whole"),
             ("dns 1 absent.test", "3 0 whole"),
             ("dns 12 good.test", "5 0 whole"),
+            ("dns 1 go/od.test", "5 0 whole"),
             ("dns 1 sub.good.test tcp", "0 1 whole"),
             ("dns 1 other.test tcp", "5 0 whole"),
             ("tcp 198.51.100.53:53", "ECONNREFUSED"),
@@ -209,6 +211,23 @@ fn without_a_list_every_name_is_resolved_and_none_opens_anything() {
             ("dns 16 big.test tcp", "0 9 whole"),
         ],
     );
+}
+
+#[test]
+fn many_connections_at_once_are_carried() {
+    check(
+        &EgressSpec::default(),
+        &[
+            ("many 198.51.100.1:80 100 100000", "100 intact"),
+            ("many [2001:db8:1::1]:80 20 1000000", "20 intact"),
+        ],
+    );
+}
+
+#[test]
+fn connections_above_the_limit_are_refused() {
+    let expected = format!("{FLOWS_MAX} ECONNREFUSED hello");
+    check(&EgressSpec::default(), &[("hold 198.51.100.1:80 600", &expected)]);
 }
 
 #[test]

@@ -98,6 +98,15 @@ impl Question {
     }
 }
 
+/// The refusal of a query that is not understood; `None` if it is no query at all.
+pub(crate) fn refuse_unread(message: &[u8]) -> Option<Vec<u8>> {
+    let (id, flags) = (number(message, 0)?, number(message, 2)?);
+    let mut out = header(id, RESPONSE | (flags & (OPCODE | RECURSION_DESIRED)) | REFUSED, 0);
+    // No question comes back with it.
+    out[5] = 0;
+    (flags & RESPONSE == 0 && message.len() >= HEADER_BYTES).then_some(out)
+}
+
 fn header(id: u16, flags: u16, additional: u16) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + 64);
     for number in [id, flags, 1, 0, 0, additional] {
@@ -292,6 +301,7 @@ mod tests {
     proptest! {
         #[test]
         fn rubbish_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            prop_assert!(refuse_unread(&bytes).is_none_or(|it| it.len() == HEADER_BYTES));
             if let Some(question) = parse_query(&bytes) {
                 prop_assert!(question.raw.len() <= bytes.len());
                 let _ = question.to_answer(0, &bytes, true);

@@ -364,9 +364,13 @@ impl Engine {
         asked: SocketAddr,
         message: &[u8],
     ) {
-        let (Some(question), Some(instance)) =
-            (dns::parse_query(message), self.instances.get_mut(&number))
-        else {
+        let Some(instance) = self.instances.get_mut(&number) else {
+            return;
+        };
+        let Some(question) = dns::parse_query(message) else {
+            if let Some(refusal) = dns::refuse_unread(message) {
+                instance.port.send(&packet::udp(asked, guest, &refusal));
+            }
             return;
         };
         if !question.is_harmless() || !instance.policy.resolves(&question.name) {

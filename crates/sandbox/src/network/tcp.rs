@@ -133,7 +133,7 @@ impl TcpFlow {
 
     fn idle_end(&self) -> Instant {
         let closing =
-            self.remote_done || self.guest_done || matches!(self.phase, Phase::Connecting(_));
+            (self.remote_done && self.guest_done) || matches!(self.phase, Phase::Connecting(_));
         let seconds = if closing { TCP_CLOSING_SECONDS_MAX } else { TCP_IDLE_SECONDS_MAX };
         self.last_packet + Duration::from_secs(seconds)
     }

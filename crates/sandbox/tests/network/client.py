@@ -70,6 +70,40 @@ def echo(target, count):
         return "intact" if result == data else "broken"
 
 
+def many(target, count, size):
+    """As many connections at once."""
+    import threading
+
+    results = []
+    work = lambda: results.append(echo(target, size))
+    threads = [threading.Thread(target=work) for _ in range(int(count))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return f"{results.count('intact')} intact"
+
+
+def hold(target, count):
+    """Connections that are kept, until one is refused; then one more in the place of the first."""
+    streams = []
+    try:
+        for _ in range(int(count)):
+            streams.append(connected(target))
+            streams[-1].sendall(b"echo\nx")
+            assert streams[-1].recv(1) == b"x"
+        result = "none refused"
+    except OSError as error:
+        result = f"{len(streams)} {code(error)}"
+    first = streams.pop(0)
+    first.shutdown(socket.SHUT_WR)
+    assert whole(first) == b""
+    first.close()
+    for stream in streams[1:]:
+        stream.close()
+    return f"{result} {tcp(target)}"
+
+
 def udp(target, count="5"):
     host, _, port = target.rpartition(":")
     host = host.strip("[]")
