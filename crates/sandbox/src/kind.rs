@@ -1,6 +1,7 @@
 //! What of a sandbox is decided before it is made. Two instances of the same kind can use the
 //! same prepared sandbox; everything else is given to it afterwards.
 
+use crate::launcher::disk::image_bytes;
 use crate::limits::{LAYERS_MAX, USER_ID};
 use crate::spec::{MountSpec, Network, RootSpec, SandboxSpec, UserSpec};
 
@@ -14,6 +15,16 @@ pub(crate) struct Kind {
     /// What is mounted, if only the init can do that: without root the launcher has no right
     /// to mounts of its own, and the init only as long as it still sees the host.
     pub(crate) early_mounts: Vec<MountSpec>,
+    /// Bytes of the image that holds the private layer, if it is in one.
+    pub(crate) image_bytes: Option<u64>,
+}
+
+/// What a launcher can do, on which it depends what is set up ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Means {
+    pub(crate) rootful: bool,
+    /// Whether private layers can be in images.
+    pub(crate) images: bool,
 }
 
 impl Kind {
@@ -25,18 +36,24 @@ impl Kind {
             user: default_user(None),
             devices: Vec::new(),
             early_mounts: Vec::new(),
+            image_bytes: None,
         }
     }
 
     /// The kind of sandbox that a start needs.
-    pub(crate) fn of(spec: &SandboxSpec, rootful: bool) -> Self {
+    pub(crate) fn of(spec: &SandboxSpec, means: Means) -> Self {
         let mounts = spec.mounts.clone().unwrap_or_default();
         Self {
             network: prepared_network(spec.network),
             root: spec.root.clone(),
             user: spec.user.clone().unwrap_or_else(|| default_user(spec.root.as_ref())),
             devices: spec.devices.clone().unwrap_or_default(),
-            early_mounts: if rootful { Vec::new() } else { mounts },
+            early_mounts: if means.rootful { Vec::new() } else { mounts },
+            // What is kept must stay where it can be renamed away.
+            image_bytes: spec
+                .disk_bytes_max
+                .filter(|_| means.images && spec.keeps_layer != Some(true))
+                .map(image_bytes),
         }
     }
 
@@ -82,22 +99,25 @@ pub(crate) fn check_root(root: &RootSpec) -> Result<(), String> {
 mod tests {
     use super::*;
 
+    const ROOTFUL: Means = Means { rootful: true, images: true };
+    const ROOTLESS: Means = Means { rootful: false, images: false };
+
     #[test]
     fn the_default_user_depends_on_what_is_below() {
         let root = |host| Some(RootSpec { layers: vec!["/a".into()], host });
         for (root, uid) in [(None, USER_ID), (root(true), USER_ID), (root(false), 0)] {
             let spec = SandboxSpec { root, ..SandboxSpec::new(["true"]) };
-            assert_eq!(Kind::of(&spec, true).user.uid, uid);
+            assert_eq!(Kind::of(&spec, ROOTFUL).user.uid, uid);
         }
-        assert_eq!(Kind::of(&SandboxSpec::new(["true"]), true), Kind::plain());
+        assert_eq!(Kind::of(&SandboxSpec::new(["true"]), ROOTFUL), Kind::plain());
     }
 
     #[test]
     fn mounts_make_a_kind_only_where_they_must() {
         let mount = MountSpec { source: "/a".into(), target: "/b".into(), read_only: true };
         let spec = SandboxSpec { mounts: Some(vec![mount]), ..SandboxSpec::new(["true"]) };
-        assert_eq!(Kind::of(&spec, true), Kind::plain());
-        assert_eq!(Kind::of(&spec, false).early_mounts.len(), 1);
+        assert_eq!(Kind::of(&spec, ROOTFUL), Kind::plain());
+        assert_eq!(Kind::of(&spec, ROOTLESS).early_mounts.len(), 1);
     }
 
     #[test]

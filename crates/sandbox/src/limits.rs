@@ -63,6 +63,30 @@ pub const DIALS_MAX: usize = 256;
 /// Milliseconds that a sandbox's setup may take before it is killed.
 pub const SETUP_MS_MAX: u64 = 20_000;
 
+/// Milliseconds between looks at private layers that nothing else limits: a fast disk writes some
+/// hundred megabytes in that time, and a look at many files takes as long.
+pub const DISK_POLL_MS: u64 = 250;
+
+/// Bytes of a private layer for each file or folder in it, where that is accounted: what a small
+/// file takes on most disks.
+pub const DISK_BYTES_PER_INODE: u64 = 4096;
+
+/// Files and folders that the smallest private layer may hold.
+pub const DISK_INODES_MIN: u64 = 1024;
+
+/// Bytes of an image besides what it may hold and a share for its tables.
+pub const DISK_EXTRA_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Bytes that a private layer can be limited to at least: less does not hold an empty layer.
+pub const DISK_BYTES_MIN: u64 = 1024 * 1024;
+
+/// Empty images that are kept, one for each size: a node sees few sizes, and each takes some
+/// hundred kilobytes.
+pub const DISK_TEMPLATES_MAX: usize = 16;
+
+/// Bytes left in a private layer below which it counts as full when a process fails.
+pub const DISK_FULL_BYTES: u64 = 64 * 1024;
+
 /// Milliseconds between looks at the memory of an instance that no control group limits.
 pub const MEMORY_POLL_MS: u64 = 100;
 

@@ -324,6 +324,9 @@ pub struct Description {
     /// What control groups limit and account for, such as `memory (v2)`.
     #[n(3)]
     pub controllers: Vec<String>,
+    /// How the limit of a private layer is held, in words.
+    #[n(4)]
+    pub disk_limit: Option<String>,
 }
 
 /// Why a dial failed.

@@ -4,8 +4,8 @@ use minicbor::{Decode, Encode};
 
 use crate::kind::check_root;
 use crate::limits::{
-    GROUPS_MAX, HOST_ID_COUNT, INSTANCE_ID_BYTES_MAX, LOG_BYTES_MAX_DEFAULT, MOUNTS_MAX,
-    SECRET_BYTES_MAX, SECRET_FILES_MAX, TMP_BYTES_MAX_DEFAULT,
+    DISK_BYTES_MIN, GROUPS_MAX, HOST_ID_COUNT, INSTANCE_ID_BYTES_MAX, LOG_BYTES_MAX_DEFAULT,
+    MOUNTS_MAX, SECRET_BYTES_MAX, SECRET_FILES_MAX, TMP_BYTES_MAX_DEFAULT,
 };
 
 /// One sandbox with its main process. Has no `Debug` of what could be a secret.
@@ -62,7 +62,8 @@ pub struct SandboxSpec {
     /// Folders and files of the host that are seen inside.
     #[n(15)]
     pub mounts: Option<Vec<MountSpec>>,
-    /// The most that the private writable layer may hold, in bytes.
+    /// The most that the private writable layer may hold, in bytes. Where the launcher can mount
+    /// images, more cannot be written; else the instance is ended when it holds more.
     #[n(16)]
     pub disk_bytes_max: Option<u64>,
     /// Files in memory under `/run/secrets`; never written to a disk.
@@ -246,6 +247,9 @@ impl SandboxSpec {
         }
         self.root.as_ref().map_or(Ok(()), check_root)?;
         self.user.as_ref().map_or(Ok(()), UserSpec::check)?;
+        if let Some(bytes) = self.disk_bytes_max.filter(|bytes| *bytes < DISK_BYTES_MIN) {
+            return Err(format!("disk_bytes_max: {bytes} is less than {DISK_BYTES_MIN}"));
+        }
         self.check_mounts()?;
         self.check_secrets()?;
         self.check_egress()

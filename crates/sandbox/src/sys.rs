@@ -394,6 +394,49 @@ pub(crate) fn set_seccomp(program: &[seccompiler::sock_filter]) -> io::Result<()
     check(ret).map(drop)
 }
 
+/// The number of a loop device that nobody uses (`loop(4)`).
+pub(crate) fn free_loop_device(control: BorrowedFd<'_>) -> io::Result<u32> {
+    /// `linux/loop.h`
+    const LOOP_CTL_GET_FREE: libc::c_ulong = 0x4c82;
+    // SAFETY: the request takes no argument.
+    let ret = unsafe { libc::ioctl(control.as_raw_fd(), LOOP_CTL_GET_FREE as _) };
+    check(ret.into()).map(|number| number as u32)
+}
+
+/// Gives a loop device its file, until the device is used by nobody any more.
+pub(crate) fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io::Result<()> {
+    /// `linux/loop.h`
+    const LOOP_CONFIGURE: libc::c_ulong = 0x4c0a;
+    const LO_FLAGS_AUTOCLEAR: u32 = 4;
+    /// `struct loop_config` with its `struct loop_info64` taken apart.
+    #[repr(C)]
+    struct Config {
+        fd: u32,
+        block_size: u32,
+        places: [u64; 5],
+        number: u32,
+        encryption: [u32; 2],
+        flags: u32,
+        names: [u8; 160],
+        init: [u64; 2],
+        reserved: [u64; 8],
+    }
+    let config = Config {
+        fd: file.as_raw_fd() as u32,
+        block_size: 0,
+        places: [0; 5],
+        number: 0,
+        encryption: [0; 2],
+        flags: LO_FLAGS_AUTOCLEAR,
+        names: [0; 160],
+        init: [0; 2],
+        reserved: [0; 8],
+    };
+    // SAFETY: the structure has the kernel's layout and outlives the call.
+    let ret = unsafe { libc::ioctl(device.as_raw_fd(), LOOP_CONFIGURE as _, &raw const config) };
+    check(ret.into()).map(drop)
+}
+
 fn check(ret: libc::c_long) -> io::Result<libc::c_long> {
     if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }

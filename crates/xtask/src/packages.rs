@@ -49,6 +49,11 @@ pub const FOR_TESTS: &[Package] = &[
         file: "/usr/bin/busybox",
         reason: "the programs of the smallest root that is not the host's",
     },
+    Package {
+        name: "e2fsprogs",
+        file: "/sbin/mkfs.ext4",
+        reason: "private layers in images of a limited size",
+    },
     Package { name: "runc", file: "/usr/sbin/runc", reason: "the oci runtime" },
     Package {
         name: "docker-registry",

@@ -116,6 +116,9 @@ pub(crate) enum FromInit {
         code: Option<i32>,
         #[n(2)]
         signal: Option<i32>,
+        /// Whether the private layer, which is in an image, was full.
+        #[n(3)]
+        disk_full: bool,
     },
     /// The connection is attached.
     #[n(4)]

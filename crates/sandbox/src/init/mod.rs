@@ -48,6 +48,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) isolated: bool,
     /// Device nodes that the launcher has made for it, by their paths.
     pub(crate) devices: Vec<(String, OwnedFd)>,
+    /// Where the private layer comes from, if it is in an image.
+    pub(crate) disk: Option<OwnedFd>,
     pub(crate) control: OwnedFd,
 }
 
@@ -82,6 +84,7 @@ pub(crate) fn run(mut plan: Plan<'_>) -> ! {
     // What was needed to get in here leads out.
     plan.join_files.clear();
     plan.devices.clear();
+    plan.disk = None;
     if control::send(&plan.control, &FromInit::Ready, &[]).is_ok() {
         let init = Init {
             plan: &plan,
@@ -260,7 +263,8 @@ impl Init<'_> {
             return Ok(None);
         };
         let (code, signal) = (status.exit_status(), status.terminating_signal());
-        let end = FromInit::Exited { process, code, signal };
+        let disk_full = self.plan.kind.image_bytes.is_some() && setup::is_full();
+        let end = FromInit::Exited { process, code, signal, disk_full };
         if process == 0 {
             return Ok(Some(end));
         }

@@ -14,7 +14,8 @@ use super::identity::Identity;
 use super::inside::Inside;
 use super::root::{self, Sources};
 use super::{AtStep, Plan, StepError, personal};
-use crate::limits::{OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT};
+use crate::fd_passing::recv_with_fds;
+use crate::limits::{DISK_FULL_BYTES, OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT};
 use crate::network::device;
 use crate::rootfs::{self, Hidden, Rootfs};
 use crate::spec::FileSpec;
@@ -33,6 +34,7 @@ const SECURE_BITS_OF_ROOT: u64 = 0b1110_1010;
 pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), StepError> {
     let mut keep: Vec<_> = plan.join_files.iter().map(AsRawFd::as_raw_fd).collect();
     keep.push(plan.control.as_raw_fd());
+    keep.extend(plan.disk.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(plan.devices.iter().map(|(_, node)| node.as_raw_fd()));
     sys::close_except(&keep);
     sys::reset_signals();
@@ -44,6 +46,7 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), Ste
         rustix::io::write(file, b"0").at("join the control group")?;
     }
     sys::unshare(namespaces(plan.kind.own_network())).at("make the namespaces")?;
+    mount_layer(plan)?;
     let mounts = open_early_mounts(plan)?;
     let sources = Sources::open(plan)?;
     let tun = if plan.kind.own_network() { device::open_tun() } else { None };
@@ -80,6 +83,30 @@ fn settle(plan: &Plan<'_>, mounts: &[OwnedFd]) -> Result<Identity, StepError> {
     identity.look_up(&inside);
     warm_up(&inside);
     Ok(identity)
+}
+
+/// Waits for the file system of the private layer, if it has one, and mounts it.
+fn mount_layer(plan: &Plan<'_>) -> Result<(), StepError> {
+    const STEP: &str = "make the disk of the private layer";
+    let Some(maker) = &plan.disk else {
+        return Ok(());
+    };
+    let mut said = [0; 4096];
+    let (len, mounts) = recv_with_fds(maker, &mut said).at(STEP)?;
+    match mounts.first() {
+        Some(mount) => rootfs::attach(mount, &plan.layer_dir.to_string_lossy()).at(STEP),
+        None => {
+            let reason = String::from_utf8_lossy(&said[..len]).into_owned();
+            Err(StepError { step: STEP.to_owned(), reason })
+        }
+    }
+}
+
+/// Whether the private layer has no space left, for data or for files.
+pub(super) fn is_full() -> bool {
+    rustix::fs::statfs("/").is_ok_and(|it| {
+        it.f_ffree == 0 || it.f_bavail.saturating_mul(it.f_bsize as u64) < DISK_FULL_BYTES
+    })
 }
 
 /// Copies of the mounts that only this process can make, while it still sees the host.

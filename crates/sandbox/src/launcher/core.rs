@@ -12,6 +12,7 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::connection::Connection;
+use super::disk::Accountant;
 use super::network::Networks;
 use super::sandbox::{Asker, Sandbox, Workshop, kill, reap};
 use super::spares::Pool;
@@ -32,6 +33,8 @@ pub(super) enum Source {
     Init(u64),
     Output(u64, u32),
     Sweeper,
+    Accountant,
+    Maker,
     Network,
 }
 
@@ -58,6 +61,11 @@ pub(super) struct Launcher {
     /// Output that subscribers have not been told of.
     pub(super) fresh_output: BTreeSet<(u64, u32)>,
     pub(super) sweeper: Option<(u64, OwnedFd)>,
+    /// When to look at private layers that nothing else limits, and who does.
+    pub(super) disk_at: Option<Instant>,
+    pub(super) accountant: Option<Accountant>,
+    /// Processes that make disks, by token.
+    pub(super) makers: BTreeMap<u64, OwnedFd>,
     /// Control groups that nothing is in any more.
     pub(super) old_groups: Vec<Group>,
     /// When to empty the trash.
@@ -107,6 +115,9 @@ impl Launcher {
             next_token: 1,
             fresh_output: BTreeSet::new(),
             sweeper: None,
+            disk_at: None,
+            accountant: None,
+            makers: BTreeMap::new(),
             old_groups: Vec::new(),
             sweep_at: Some(Instant::now()),
             sweeps_put_off: 0,
@@ -176,6 +187,8 @@ impl Launcher {
                 self.read_output(token, number, process);
             }
             Some(Source::Sweeper) => self.swept(token),
+            Some(Source::Accountant) => self.accounted(token),
+            Some(Source::Maker) => self.made_disk(token),
             Some(Source::Network) => self.serve_network(token),
             // Closed by an earlier event of the same round.
             None => {}
@@ -219,6 +232,7 @@ impl Launcher {
             self.spare_due(),
             self.surplus_due(),
             self.husks_due(),
+            self.disk_due(),
             sweep,
             self.next_memory_poll,
             self.networks.restart_at(),
@@ -239,6 +253,7 @@ impl Launcher {
             self.sweep_when_calm(now);
         }
         self.end_surplus(now);
+        self.account(now);
         self.watch_memory(now);
         self.restart_network(now);
     }

@@ -4,6 +4,7 @@
 mod callers;
 mod connection;
 mod core;
+pub(crate) mod disk;
 mod network;
 mod requests;
 mod sandbox;

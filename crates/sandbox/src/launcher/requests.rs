@@ -6,6 +6,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::core::{Ending, Launcher};
+use super::disk;
 use super::sandbox::{Asker, Phase, Process, Sandbox};
 use super::{store, tool};
 use crate::cgroup;
@@ -173,6 +174,7 @@ impl Launcher {
             usr_writable: rootfs.usr == UsrView::Writable,
             usr_reason: rootfs.usr_reason.clone(),
             controllers: self.workshop.cgroups.describe(),
+            disk_limit: Some(disk::describe(self.workshop.images)),
         };
         Reply::Description { description }
     }

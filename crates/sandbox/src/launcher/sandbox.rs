@@ -11,13 +11,14 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 use seccompiler::BpfProgram;
 
+use super::disk;
 use super::network::PrivateNetwork;
 use super::store::Failure;
 use super::tool::ToolState;
 use crate::cgroup::{Cgroups, Group};
 use crate::init::control::{self, ToInit};
 use crate::init::{self, Plan};
-use crate::kind::Kind;
+use crate::kind::{Kind, Means};
 use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, LOG_BYTES_MAX_DEFAULT, SETUP_MS_MAX};
 use crate::log::{LogWriter, Stream};
 use crate::rootfs::{self, Rootfs};
@@ -54,12 +55,16 @@ pub(crate) struct Sandbox {
     pub(crate) kill_at: Option<Instant>,
     /// Memory limit that has to be watched, because no control group does it.
     pub(crate) watched_memory_bytes: Option<u64>,
+    /// Limit of the private layer that has to be watched, because it is in no image.
+    pub(crate) watched_disk_bytes: Option<u64>,
     /// Whether the watching ended it.
     pub(crate) over_memory: bool,
     /// Whether the end is reported only when nothing of the sandbox is left.
     pub(crate) ends_first: bool,
     /// Tokens of the control socket and of the init.
     pub(crate) tokens: [u64; 2],
+    /// The process that makes its disk, until it is watched.
+    pub(crate) maker: Option<OwnedFd>,
     /// Log of the main process, made ahead.
     pub(crate) main_log: Option<LogWriter>,
     /// Its private network, if it has one.
@@ -98,6 +103,8 @@ pub(crate) struct Process {
     pub(crate) pid: Option<u32>,
     /// How the init says it ended.
     pub(crate) status: Option<(Option<i32>, Option<i32>)>,
+    /// Whether it ended when the private layer was full.
+    pub(crate) disk_full: bool,
     /// Whether its exit has been reported.
     pub(crate) reported: bool,
 }
@@ -135,6 +142,8 @@ pub(crate) struct Workshop {
     pub(crate) rootfs: Rootfs,
     pub(crate) filter: BpfProgram,
     pub(crate) cgroups: Cgroups,
+    /// Whether private layers can be in images.
+    pub(crate) images: bool,
     /// Makes names of groups differ between launchers.
     pub(crate) run_name: String,
 }
@@ -155,6 +164,11 @@ pub(super) fn at<T, E: Into<io::Error>>(
 }
 
 impl Workshop {
+    /// What sandboxes can be made with.
+    pub(crate) fn means(&self) -> Means {
+        Means { rootful: self.rootfs.rootful, images: self.images }
+    }
+
     /// Makes the folder `dir` and starts an init with namespaces in it.
     pub(crate) fn spawn(&self, number: u64, dir: &Path, kind: Kind) -> Result<Sandbox, SpawnError> {
         at("make the folder of the sandbox", make_dirs(dir, self.rootfs.rootful))?;
@@ -162,7 +176,10 @@ impl Workshop {
         at("make the log", log.prepare())?;
         let group = self.cgroups.create(&format!("{}-{number}", self.run_name));
         let group = at("make the control group", group)?;
-        let result = self.start_init(dir, &kind, &group);
+        let disk = kind.image_bytes.map(|bytes| disk::start_maker(bytes, dir)).transpose();
+        let (maker, disk) =
+            at("make the disk of the private layer", disk).inspect_err(|_| group.remove())?.unzip();
+        let result = self.start_init(dir, &kind, &group, disk);
         let (init_pid, init, control) = match result {
             Ok(started) => started,
             Err(error) => {
@@ -187,9 +204,11 @@ impl Workshop {
             dials: BTreeMap::new(),
             kill_at: Some(Instant::now() + Duration::from_millis(SETUP_MS_MAX)),
             watched_memory_bytes: None,
+            watched_disk_bytes: None,
             over_memory: false,
             ends_first: false,
             tokens: [0; 2],
+            maker,
             main_log: Some(log),
             network: None,
             limit: None,
@@ -202,6 +221,7 @@ impl Workshop {
         dir: &Path,
         kind: &Kind,
         group: &Group,
+        disk: Option<OwnedFd>,
     ) -> Result<(u32, OwnedFd, OwnedFd), SpawnError> {
         let family = AddressFamily::UNIX;
         let pair = socketpair(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
@@ -226,6 +246,7 @@ impl Workshop {
                 kind,
                 isolated: true,
                 devices,
+                disk,
                 control: theirs,
             }),
             Cloned::Parent { pid, pidfd } => {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rustix::fs::Mode;
 
 use super::core::{Launcher, now_ms};
+use super::disk;
 use super::sandbox::Workshop;
 use super::store::{INSTANCES_DIR, SPARES_DIR};
 use super::trash::TRASH_DIR;
@@ -55,6 +56,7 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
         rootfs: rootfs::prepare(is_rootful())?,
         filter: seccomp::compile().map_err(|error| ServeError::Filter(error.to_string()))?,
         cgroups,
+        images: disk::can_mount_images(is_rootful()),
         run_name: format!("{}-{}", now_ms(), std::process::id()),
     };
     let listener = listen().map_err(at("listen on the socket"))?;

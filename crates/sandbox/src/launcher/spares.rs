@@ -53,7 +53,7 @@ impl Launcher {
         }
         let mut named = vec![Pool::new(Kind::plain(), self.spares_configured)];
         for WarmSpec { spec, count } in pools {
-            let kind = Kind::of(&spec, self.workshop.rootfs.rootful);
+            let kind = Kind::of(&spec, self.workshop.means());
             match named.iter_mut().find(|pool| pool.kind == kind) {
                 Some(pool) => pool.count = pool.count.max(count),
                 None => named.push(Pool::new(kind, count)),

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use super::core::{Launcher, now_ms};
+use super::disk;
 use super::network::{PrivateNetwork, RESOLV_CONF};
 use super::requests::refused;
 use super::sandbox::{Asker, Phase, Process, Sandbox, SpawnError, Streams, kill};
@@ -64,7 +65,7 @@ impl Launcher {
 
     /// A new or a prepared sandbox.
     fn sandbox_for(&mut self, spec: &SandboxSpec) -> Result<u64, SpawnError> {
-        let kind = Kind::of(spec, self.workshop.rootfs.rootful);
+        let kind = Kind::of(spec, self.workshop.means());
         if spec.unisolated == Some(true) {
             return self.spawn_tool(kind);
         }
@@ -105,6 +106,12 @@ impl Launcher {
             group.set_limits(limits).map_err(at("set the limits"))?;
         }
         sandbox.ends_first |= spec.keeps_layer.unwrap_or_default();
+        sandbox.watched_disk_bytes = spec
+            .disk_bytes_max
+            .filter(|_| sandbox.kind.image_bytes.is_none() && sandbox.tool.is_none());
+        if sandbox.watched_disk_bytes.is_some() {
+            self.disk_at.get_or_insert_with(disk::next_look);
+        }
         if must_watch {
             sandbox.watched_memory_bytes = spec.memory_bytes;
         }
@@ -158,6 +165,7 @@ impl Launcher {
             asker: how.asker,
             pid: None,
             status: None,
+            disk_full: false,
             reported: false,
         };
         sandbox.processes.insert(process, entry);

@@ -18,7 +18,7 @@ use crate::kind::Kind;
 use crate::limits::HUSKS_MAX;
 use crate::log::Stream;
 use crate::protocol::{DialError, Event, Reply};
-use crate::spec::Exit;
+use crate::spec::{Exit, LimitReached};
 use crate::sys;
 
 impl Launcher {
@@ -38,6 +38,12 @@ impl Launcher {
     ) -> Result<u64, SpawnError> {
         let (control, init) = (self.token(), self.token());
         sandbox.tokens = [control, init];
+        if let Some(maker) = sandbox.maker.take() {
+            let token = self.token();
+            let _ = epoll_add(&self.epoll, maker.as_fd(), token);
+            self.sources.insert(token, Source::Maker);
+            self.makers.insert(token, maker);
+        }
         let watched = epoll_add(&self.epoll, sandbox.control.as_fd(), control)
             .and_then(|()| epoll_add(&self.epoll, sandbox.init.as_fd(), init));
         self.sources.insert(control, Source::Control(number));
@@ -75,12 +81,13 @@ impl Launcher {
             FromInit::Started { process, of_host } => {
                 self.started(number, process, of_host, fds.first());
             }
-            FromInit::Exited { process, code, signal } => {
+            FromInit::Exited { process, code, signal, disk_full } => {
                 let Some(sandbox) = self.sandboxes.get_mut(&number) else {
                     return;
                 };
                 if let Some(found) = sandbox.processes.get_mut(&process) {
                     found.status = Some((code, signal));
+                    found.disk_full = disk_full;
                 }
                 if process == 0 {
                     // All the others have ended too.
@@ -254,6 +261,8 @@ impl Launcher {
         found.reported = true;
         let (code, signal) = found.status.unwrap_or((None, Some(libc::SIGKILL)));
         let oom = out_of_memory && code != Some(0);
+        let full = found.disk_full && code != Some(0);
+        let limit = limit.or(full.then_some(LimitReached::Disk));
         let last_output = found.log.tail();
         let exit = Exit { code, signal, oom, at_ms: now_ms(), last_output, limit };
         // If the disk is full the status lives only in the event.
@@ -300,6 +309,7 @@ impl Launcher {
             return;
         };
         (sandbox.kill_at, sandbox.watched_memory_bytes) = (None, None);
+        sandbox.watched_disk_bytes = None;
         let processes = std::mem::take(&mut sandbox.processes);
         let dials = std::mem::take(&mut sandbox.dials);
         let network = sandbox.network.take();

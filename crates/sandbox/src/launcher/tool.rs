@@ -59,10 +59,12 @@ impl Workshop {
             dials: BTreeMap::new(),
             kill_at: Some(Instant::now() + Duration::from_millis(TOOL_START_MS_MAX)),
             watched_memory_bytes: None,
+            watched_disk_bytes: None,
             over_memory: false,
             // What it has elsewhere is not known here.
             ends_first: true,
             tokens: [0; 2],
+            maker: None,
             main_log: Some(log),
             network: None,
             limit: None,
@@ -92,6 +94,7 @@ impl Workshop {
                 kind,
                 isolated: false,
                 devices: Vec::new(),
+                disk: None,
                 control: theirs,
             }),
             Cloned::Parent { pid, pidfd } => {
