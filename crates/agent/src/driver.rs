@@ -47,7 +47,9 @@ pub(crate) struct Driver {
     preparer: Preparer,
     /// Instances that were told to start and have not said how that went.
     preparing: BTreeMap<InstanceId, CancellationToken>,
-    /// The task that has sandboxes kept ready.
+    /// The sandboxes that are to be kept ready.
+    pools: Vec<WarmPool>,
+    /// The task that sees to it.
     warming: Option<AbortHandle>,
     /// Told whenever the runtime has heard of a new instance.
     begun: watch::Sender<()>,
@@ -73,6 +75,7 @@ impl Driver {
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE_MAX)),
             preparer,
             preparing: BTreeMap::new(),
+            pools: Vec::new(),
             warming: None,
             begun,
         }
@@ -137,7 +140,11 @@ impl Driver {
                 self.node.handle(NodeInput::Ended { instance, exit }, self.clock.now());
             }
             Event::Disconnected { reason } => tracing::warn!(reason, "the launcher is gone"),
-            Event::Reconnected => tracing::info!("the launcher is there again"),
+            Event::Reconnected => {
+                tracing::info!("the launcher is there again");
+                // It may be a new one.
+                self.warm(self.pools.clone());
+            }
         }
     }
 
@@ -189,6 +196,7 @@ impl Driver {
     /// Keeps sandboxes ready, after what they need is there. The newest wish is what counts.
     fn warm(&mut self, pools: Vec<WarmPool>) {
         let (preparer, runtime) = (self.preparer.clone(), self.runtime.clone());
+        self.pools.clone_from(&pools);
         if let Some(warming) = self.warming.take() {
             warming.abort();
         }

@@ -328,8 +328,11 @@ impl Drop for ProcessRuntime {
 
 impl Runtime for ProcessRuntime {
     fn warm(&self, pools: Vec<Warm>) -> Pending<'_, Result<(), OperationError>> {
-        drop(pools);
-        Box::pin(async { Ok(()) })
+        Box::pin(async move {
+            let pools = spec::pools(&pools);
+            let (reply, _) = self.call(Request::Warm { pools }).await?;
+            done(reply, || OperationError::Unknown)
+        })
     }
 
     fn start<'a>(

@@ -1,11 +1,13 @@
 //! From the model to what the launcher takes, and back.
 
-use crate::prepared::Prepared;
+use crate::prepared::{Prepared, Warm};
 use spawnery_model::{
-    Exit, InstanceId, LimitReached, Network, Process, StartOrder, Timestamp, quantity::DurationMs,
+    Exit, Id, InstanceId, LimitReached, Network, Process, RuntimeKind, StartOrder, Timestamp,
+    quantity::DurationMs,
 };
 use spawnery_node::Found;
-use spawnery_sandbox::protocol::{InstanceInfo, InstanceState};
+use spawnery_sandbox::limits::{POOLED_MAX, POOLS_MAX};
+use spawnery_sandbox::protocol::{InstanceInfo, InstanceState, WarmSpec};
 use spawnery_sandbox::spec::{self, EgressRule, EgressSpec, FileSpec, SandboxSpec};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -56,6 +58,25 @@ fn surround(spec: &mut SandboxSpec, order: &StartOrder, prepared: &Prepared) {
     if order.process.network == Network::Private {
         spec.egress = Some(egress(&surroundings.egress));
     }
+}
+
+/// The sandboxes that the launcher is to keep ready: as many as it takes. Other runtimes have
+/// none.
+pub(super) fn pools(pools: &[Warm]) -> Vec<WarmSpec> {
+    let mut left = POOLED_MAX;
+    let sandboxed = pools.iter().filter(|warm| {
+        let kind = warm.order.surroundings.as_ref().map(|it| it.runtime);
+        kind.unwrap_or_default() == RuntimeKind::Process
+    });
+    let pool = |warm: &Warm| {
+        let count = warm.count.min(left);
+        left -= count;
+        // Nothing that is set up ahead depends on who it is for.
+        let nobody = InstanceId(Id::from_bits(0));
+        let spec = Box::new(sandbox(nobody, &warm.order, &warm.prepared));
+        (count > 0).then_some(WarmSpec { spec, count })
+    };
+    sandboxed.filter_map(pool).take(POOLS_MAX).collect()
 }
 
 fn egress(egress: &spawnery_model::Egress) -> EgressSpec {
