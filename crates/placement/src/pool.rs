@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// The label that every node has: its name. A label of that key given by a user is hidden by it.
 pub const NODE_LABEL: &str = "node";
 
-/// Begins a label that stands for something which a node allows in its configuration, such as
+/// Begins a label that stands for something which a node allows by configuration, such as
 /// `allows:network host`. A refusal says so in words.
 pub const ALLOWANCE_PREFIX: &str = "allows:";
 

@@ -103,7 +103,7 @@ impl Refusal {
                 Some((_, runtime)) if runtime.starts_with("runtime ") => {
                     format!(" not have the {runtime} (run `spawnery doctor` there)")
                 }
-                Some((_, allowance)) => format!(" not allow `{allowance}` in its configuration"),
+                Some((_, allowance)) => format!(" not allow `{allowance}` by configuration"),
                 None => format!(" not meet `{constraint}`"),
             };
             reason(*count, "does", "do", &constraint);

@@ -9,10 +9,10 @@ use spawnery_cluster::{
     Sequencer, SessionSource, apply,
 };
 use spawnery_model::{
-    Bytes, Capacity, CpuMillis, DurationMs, Exit, Id, InstanceId, Introduction, JobSettings, Kind,
-    Missed, Name, Network, NodeId, Observation, Observed, Orders, Origin, Overlap, Phase, Process,
-    Replicas, Report, Restart, RestartPolicy, Schedule, ServiceSettings, SessionSettings, Stop,
-    Timestamp, Want, Workload, limits,
+    Allowances, Bytes, Capacity, CpuMillis, DurationMs, Exit, Id, InstanceId, Introduction,
+    JobSettings, Kind, Missed, Name, Network, NodeId, Observation, Observed, Orders, Origin,
+    Overlap, Phase, Process, Replicas, Report, Restart, RestartPolicy, Schedule, ServiceSettings,
+    SessionSettings, Stop, Timestamp, Want, Workload, limits,
 };
 use std::collections::BTreeMap;
 
@@ -47,6 +47,10 @@ pub struct Agent {
     pub has: BTreeMap<InstanceId, (u64, Observation)>,
     news: Vec<InstanceId>,
     reported_at: u64,
+    /// What its configuration allows.
+    pub allowances: Option<Allowances>,
+    /// The sandboxes that it keeps ready.
+    pub pools: Vec<(Name, u32)>,
 }
 
 /// The cluster.
@@ -373,8 +377,11 @@ impl Agent {
             let named: Vec<_> = orders.orders.iter().map(|order| order.instance).collect();
             self.has.retain(|instance, _| named.contains(instance));
         }
-        if orders.full || !orders.orders.is_empty() {
+        if orders.full || !orders.orders.is_empty() || orders.pools.is_some() {
             self.received.push(orders.sequence);
+        }
+        if let Some(pools) = orders.pools {
+            self.pools = pools.iter().map(|it| (it.order.workload.clone(), it.count)).collect();
         }
         for order in orders.orders {
             let instance = order.instance;
@@ -412,7 +419,7 @@ impl Agent {
             capacity: self.capacity,
             version: "1".to_owned(),
             incarnation: self.incarnation,
-            allowances: None,
+            allowances: self.allowances.clone().map(Box::new),
         });
         let news = std::mem::take(&mut self.news);
         let told = |instance: &InstanceId| introduction.is_some() || news.contains(instance);
