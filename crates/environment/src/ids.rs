@@ -35,6 +35,16 @@ impl Ids {
         }
     }
 
+    /// The permission bits on the disk. Without root the owner keeps access to all, or a layer
+    /// could be neither hashed nor removed; inside, the owner is user 0, who has access anyway.
+    pub fn mode_on_disk(self, mode: u32, is_folder: bool) -> u32 {
+        match (self, is_folder) {
+            (Ids::Shifted, _) => mode,
+            (Ids::Own, true) => mode | 0o700,
+            (Ids::Own, false) => mode | 0o400,
+        }
+    }
+
     /// The id inside of a file's owner. What does not belong to the sandbox is root's inside, as
     /// files of the host's own folders are.
     pub fn to_inside(self, host: u32) -> u32 {

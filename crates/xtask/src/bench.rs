@@ -8,6 +8,7 @@ mod cluster;
 mod controller;
 mod figure;
 mod http;
+mod images;
 mod memory;
 mod options;
 mod peers;
@@ -47,6 +48,7 @@ const SECTIONS: [Section; 10] = [
     Section { name: "replay", measure: recovery::measure },
     Section { name: "environment-python", measure: python::measure },
     Section { name: "schedules", measure: schedules::measure },
+    Section { name: "images", measure: images::measure },
     Section { name: "simulator", measure: simulation::measure },
 ];
 

@@ -5,7 +5,7 @@
 //! extended attribute `user.overlay.opaque`: names such as `.wh.x` have no meaning in it.
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -17,8 +17,7 @@ use super::write::{ArchiveWriter, Outgoing};
 use crate::disk::{At, DiskError};
 use crate::ids::Ids;
 use crate::layer::{
-    AREAS, Attributes, Kind, Layer, LayerError, LayerRecord, LayerWriter, OPAQUE, Walk,
-    open_closed, user_xattrs,
+    AREAS, Attributes, Kind, Layer, LayerError, LayerRecord, LayerWriter, OPAQUE, Walk, user_xattrs,
 };
 use crate::store::Store;
 
@@ -77,7 +76,7 @@ pub fn pack(layer: &Layer, to: &mut dyn Write) -> Result<(), TransferError> {
             };
             match it.kind() {
                 Kind::Folder => {
-                    let folder = open_closed(&it.place)?;
+                    let folder = File::open(&it.place).at("open", &it.place)?;
                     attributes.xattrs =
                         user_xattrs(&folder).at("read the attributes of", &it.place)?;
                     if crate::layer::is_opaque(&folder).at("look at", &it.place)? {
@@ -92,7 +91,7 @@ pub fn pack(layer: &Layer, to: &mut dyn Write) -> Result<(), TransferError> {
                         write(&attributes, Outgoing::HardLink(first))?;
                         continue;
                     }
-                    let mut file = open_closed(&it.place)?;
+                    let mut file = File::open(&it.place).at("open", &it.place)?;
                     attributes.xattrs =
                         user_xattrs(&file).at("read the attributes of", &it.place)?;
                     write(&attributes, Outgoing::File(metadata.len(), &mut file))?;

@@ -3,9 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata};
-use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use minicbor::Encoder;
@@ -93,6 +92,7 @@ impl Walk {
             return Err(LayerError::TooLong(path.to_string_lossy().chars().take(80).collect()));
         }
         let metadata = fs::symlink_metadata(&place).at("look at", &place)?;
+        let metadata = keep_access(&place, metadata)?;
         if metadata.is_dir() {
             let mut names: Vec<OsString> = list(&place)?;
             names.sort_unstable_by(|a, b| b.cmp(a));
@@ -100,6 +100,18 @@ impl Walk {
         }
         Ok(Some(Walked { path, place, metadata }))
     }
+}
+
+/// Without root, the owner has to keep access to files and folders: see [`Ids::mode_on_disk`].
+fn keep_access(place: &Path, metadata: Metadata) -> Result<Metadata, DiskError> {
+    let is_folder = metadata.is_dir();
+    let mode = metadata.mode() & 0o7777;
+    let wanted = Ids::of_this_process().mode_on_disk(mode, is_folder);
+    if wanted == mode || !(is_folder || metadata.is_file()) {
+        return Ok(metadata);
+    }
+    fs::set_permissions(place, fs::Permissions::from_mode(wanted)).at("open", place)?;
+    fs::symlink_metadata(place).at("look at", place)
 }
 
 fn list(folder: &Path) -> Result<Vec<OsString>, DiskError> {
@@ -194,24 +206,8 @@ fn encode(
 }
 
 fn hash_of(place: &Path) -> Result<[u8; 32], DiskError> {
-    let mut file = open_closed(place)?;
+    let mut file = File::open(place).at("open", place)?;
     Ok(sha256_of(&mut file).at("read", place)?.0)
-}
-
-/// Opens a file of the store for reading, also one that its own mode does not let its owner read.
-pub(crate) fn open_closed(place: &Path) -> Result<File, DiskError> {
-    use std::os::unix::fs::PermissionsExt;
-    match File::open(place) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            let before = fs::symlink_metadata(place).at("look at", place)?.permissions();
-            let readable = fs::Permissions::from_mode(before.mode() | 0o400);
-            fs::set_permissions(place, readable).at("open", place)?;
-            let file = File::open(place).at("open", place);
-            fs::set_permissions(place, before).at("close", place)?;
-            file
-        }
-        other => other.at("open", place),
-    }
 }
 
 fn xattrs_of(place: &Path) -> Result<Vec<(OsString, Vec<u8>)>, DiskError> {
@@ -219,7 +215,8 @@ fn xattrs_of(place: &Path) -> Result<Vec<(OsString, Vec<u8>)>, DiskError> {
     let mut none = [0_u8; 1];
     match rustix::fs::llistxattr(place, &mut none[..]) {
         Ok(0) | Err(Errno::OPNOTSUPP) => Ok(Vec::new()),
-        _ => writer::user_xattrs(open_closed(place)?).at("read the attributes of", place),
+        _ => writer::user_xattrs(File::open(place).at("open", place)?)
+            .at("read the attributes of", place),
     }
 }
 

@@ -21,7 +21,7 @@ use crate::ids::{IdError, Ids};
 use crate::store::{Lease, Store};
 
 pub use digest::Summary;
-pub(crate) use digest::{AREAS, Kind, Walk, open_closed};
+pub(crate) use digest::{AREAS, Kind, Walk};
 pub(crate) use lower::is_opaque;
 pub(crate) use view::{SeenKind, View};
 pub(crate) use writer::user_xattrs;

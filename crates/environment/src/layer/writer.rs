@@ -206,7 +206,7 @@ impl LayerWriter {
     ) -> Result<(), E> {
         let mut file = self.create(path)?;
         let hash = fill(&mut file)?;
-        self.set_attributes(&file, path, attributes)?;
+        self.set_attributes(&file, path, attributes, false)?;
         if let Some(hash) = hash {
             let stat = rustix::fs::fstat(&file).map_err(entry("look at", path))?;
             self.written.hashes.insert(stat.st_ino, hash);
@@ -339,7 +339,7 @@ impl LayerWriter {
             let opened =
                 rustix::fs::openat2(&top.own, relative, OPEN_FOLDER, Mode::empty(), beneath);
             let folder = File::from(opened.map_err(entry("open", path))?);
-            self.set_attributes(&folder, path, attributes)?;
+            self.set_attributes(&folder, path, attributes, true)?;
         }
         Ok(self.written)
     }
@@ -618,7 +618,13 @@ impl LayerWriter {
         Ok((uid, gid))
     }
 
-    fn set_attributes(&self, file: &File, path: &Path, it: &Attributes) -> Result<(), LayerError> {
+    fn set_attributes(
+        &self,
+        file: &File,
+        path: &Path,
+        it: &Attributes,
+        is_folder: bool,
+    ) -> Result<(), LayerError> {
         let (uid, gid) = self.owner(path, it)?;
         if uid.is_some() {
             rustix::fs::fchown(file, uid, gid).map_err(entry("set the owner of", path))?;
@@ -628,7 +634,8 @@ impl LayerWriter {
                 .map_err(entry("set an extended attribute of", path))?;
         }
         // After the owner, since a change of it takes set-user-id away.
-        rustix::fs::fchmod(file, Mode::from_raw_mode(it.mode & 0o7777))
+        let mode = self.ids.mode_on_disk(it.mode & 0o7777, is_folder);
+        rustix::fs::fchmod(file, Mode::from_raw_mode(mode))
             .map_err(entry("set the mode of", path))?;
         rustix::fs::futimens(file, &times(it)).map_err(entry("set the times of", path))
     }

@@ -22,6 +22,9 @@ pub const CREDENTIALS: &str = "ann:open sesame";
 /// The line of `htpasswd` for [`CREDENTIALS`], by bcrypt.
 const PASSWORD_LINE: &str = "ann:$2b$04$jeRnvmjuwZXDaFmXu/8KseGc.fWt9Uby4eY9RA5PKFhec9vsZ5XB6\n";
 
+/// The user of the images that have one.
+const USER_LINE: &str = "web:x:33:44::/srv:/bin/sh\n";
+
 /// A layer's archive.
 #[derive(Default)]
 pub struct Archive(Vec<u8>);
@@ -114,7 +117,7 @@ pub fn busybox_layers() -> Vec<(Vec<u8>, Packing)> {
         .hard_link("bin/sh", "bin/busybox")
         .link("bin/echo", "busybox")
         .folder("etc/")
-        .file("etc/passwd", b"root:x:0:0::/:/bin/sh\nweb:x:33:44::/srv:/bin/sh\n")
+        .file("etc/passwd", USER_LINE.as_bytes())
         .file("etc/group", b"root:x:0:\nweb:x:44:\nlog:x:5:web\n")
         .file("etc/hidden", b"hidden by the next layer")
         .end();
@@ -138,9 +141,11 @@ pub fn write_layout(folder: &Path, layers: &[(Vec<u8>, Packing)]) {
     };
     let diff_ids: Vec<String> =
         layers.iter().map(|(archive, _)| format!(r#""sha256:{}""#, digest_of(archive))).collect();
+    let has_user = layers[0].0.windows(USER_LINE.len()).any(|it| it == USER_LINE.as_bytes());
+    let user = if has_user { "web" } else { "" };
     let config = format!(
         r#"{{"architecture":"{ARCHITECTURE}","os":"linux","config":{{"Env":["PATH=/bin","A=b=c"],
-        "Entrypoint":["/bin/sh","-c"],"Cmd":["cat /srv/hello"],"User":"web","WorkingDir":"/srv",
+        "Entrypoint":["/bin/sh","-c"],"Cmd":["cat /srv/hello"],"User":"{user}","WorkingDir":"/srv",
         "ExposedPorts":{{"8080/tcp":{{}}}},"StopSignal":"SIGINT"}},
         "rootfs":{{"type":"layers","diff_ids":[{}]}}}}"#,
         diff_ids.join(",")
