@@ -4,6 +4,8 @@
 //! instances and processes; everything particular to a launcher, a container engine or a virtual
 //! machine stays in the module of its implementation.
 
+#[cfg(feature = "docker")]
+mod docker;
 mod log;
 mod oci;
 mod prepared;

@@ -129,6 +129,13 @@ pub(crate) fn kill(pid: i32, signal: i32) -> io::Result<()> {
     check(unsafe { libc::kill(pid, signal) }.into()).map(drop)
 }
 
+/// Sends a signal to an open process (`pidfd_send_signal(2)`), real-time signals too.
+pub(crate) fn send_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
+    let (number, none) = (libc::SYS_pidfd_send_signal, std::ptr::null::<u8>());
+    // SAFETY: integers, and a null pointer in the place of a siginfo, which is optional.
+    check(unsafe { libc::syscall(number, pidfd.as_raw_fd(), signal, none, 0) }).map(drop)
+}
+
 /// Makes `command` run in a session of its own, as a child of nobody: after `spawn`, the
 /// process to wait for is a short-lived middleman.
 pub(crate) fn detach(command: &mut std::process::Command) {

@@ -65,6 +65,7 @@ pub const FOR_TESTS: &[Package] = &[
         file: "/usr/bin/skopeo",
         reason: "pushing images to that registry, and reading those that we write",
     },
+    Package { name: "docker.io", file: "/usr/sbin/dockerd", reason: "the docker runtime" },
 ];
 
 /// What `cargo xtask bench` needs.

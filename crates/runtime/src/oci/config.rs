@@ -14,7 +14,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 
 /// What user 0 of a container may do in its own user namespace: what package managers and the
 /// usual images need to change owners and to become other users.
-const ROOT_CAPABILITIES: &[&str] = &[
+pub(crate) const ROOT_CAPABILITIES: &[&str] = &[
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FOWNER",
@@ -28,9 +28,9 @@ const ROOT_CAPABILITIES: &[&str] = &[
 ];
 
 /// The period by which processor time is limited, in microseconds; what the kernel has by default.
-const CPU_PERIOD_USEC: u64 = 100_000;
+pub(crate) const CPU_PERIOD_USEC: u64 = 100_000;
 /// The kernel accepts no less (`min_cfs_quota_period`).
-const CPU_QUOTA_USEC_MIN: u64 = 1_000;
+pub(crate) const CPU_QUOTA_USEC_MIN: u64 = 1_000;
 
 /// The configuration of a container. `holder` is a process whose user and PID namespaces it joins;
 /// without, it has new ones.
@@ -185,7 +185,7 @@ fn swap_is_counted() -> bool {
 /// The list of the process runtime. It cannot look at the arguments of `ioctl` as that one does,
 /// because rules are joined by "or"; what is refused there concerns terminals, and a container gets
 /// none from outside.
-fn seccomp() -> Value {
+pub(crate) fn seccomp() -> Value {
     const ENOSYS: u32 = 38;
     /// The CLONE_NEW flags: of mounts, control groups, host name, IPC, users, processes, network.
     const NAMESPACES: u64 = 0x7e02_0000;

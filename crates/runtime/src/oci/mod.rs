@@ -1,8 +1,8 @@
 //! The OCI runtime: instances are containers of a command such as `runc`.
 
 mod command;
-mod config;
-mod inside;
+pub(crate) mod config;
+
 mod root;
 
 use crate::runtimes::OciCommand;

@@ -1,7 +1,7 @@
 //! The root of a container: the layers under a private one, as the sandbox of the process runtime
 //! has it. It is mounted in a mount namespace that only the instance's tool shares.
 
-use super::inside::{Inside, place_of, through};
+use crate::shim::inside::{Inside, place_of, through};
 use crate::shim::{AtStep, Failure, Work, user};
 use rustix::mount::{MountFlags, mount, mount_remount};
 use spawnery_sandbox::limits::HOST_ID_BASE;

@@ -67,6 +67,7 @@ impl Supervisor {
         loop {
             let (calls, mut calls_out) = mpsc::channel(CALLS_WAITING_MAX);
             link.send_replace(Link::Up { calls });
+            self.sweep();
             let Some(error) = self.serve(&mut connection, &mut calls_out).await else {
                 return;
             };
@@ -80,6 +81,20 @@ impl Supervisor {
             let ended = lock(&self.index).reconcile(&infos);
             tell(&self.events, Event::Reconnected);
             ended.into_iter().for_each(|(instance, exit)| self.tell_end(instance, exit));
+        }
+    }
+
+    /// Ends what instances of launchers that died have left in an engine.
+    fn sweep(&self) {
+        #[cfg(feature = "docker")]
+        {
+            let engine = self.launcher.runtimes.docker.clone();
+            tokio::spawn(async move {
+                // Without an engine there is nothing to end.
+                if let Ok(docker) = crate::docker::connect(&engine).await {
+                    crate::docker::sweep(&docker).await;
+                }
+            });
         }
     }
 

@@ -16,22 +16,24 @@ pub struct World {
     pub events: Events,
     pub kind: RuntimeKind,
     runtimes: Runtimes,
-    // Last, so that the launcher is there until the runtime has gone.
+    // After the runtime, so that the launcher is there until it has gone.
     data: Data,
+    /// What is to stay until the end of all others.
+    pub guard: Option<Box<dyn std::any::Any>>,
 }
 
 impl World {
     pub async fn new(kind: RuntimeKind, runtimes: Runtimes) -> World {
         let data = Data::new();
         let (runtime, events) = data.connect_with(runtimes.clone()).await;
-        World { runtime, events, kind, runtimes, data }
+        World { runtime, events, kind, runtimes, guard: None, data }
     }
 
     /// What the next agent sees, after this one has ended.
     pub async fn next_agent(self) -> World {
-        let World { kind, runtimes, data, .. } = self;
+        let World { kind, runtimes, guard, data, .. } = self;
         let (runtime, events) = data.connect_with(runtimes.clone()).await;
-        World { runtime, events, kind, runtimes, data }
+        World { runtime, events, kind, runtimes, guard, data }
     }
 
     pub fn kill_launcher(&self) {

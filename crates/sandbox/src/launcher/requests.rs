@@ -14,6 +14,7 @@ use crate::init::control::{self, ToInit};
 use crate::protocol::{Description, InstanceInfo, InstanceState, ProcessInfo, Reply, Request};
 use crate::rootfs::UsrView;
 use crate::spec::is_instance_id;
+use crate::sys;
 
 /// Last output in a list, in bytes, so that the list of very many instances still is a frame.
 /// What is left out can be read from the log.
@@ -66,6 +67,14 @@ impl Launcher {
         let lives = |it: &Process| it.pid.is_some() && it.status.is_none();
         if !sandbox.processes.get(&process).is_some_and(lives) {
             return Reply::NotFound;
+        }
+        // An engine has no way to send a signal to a further process; its main one, it ends.
+        let of_host = sandbox.processes.get(&process).and_then(|it| it.of_host.as_ref());
+        if let Some(of_host) = of_host.filter(|_| process != 0) {
+            return match sys::send_signal(of_host, signal) {
+                Ok(()) => Reply::Done,
+                Err(error) => refused("send the signal", &error),
+            };
         }
         let signal = tool::substitute(sandbox, signal);
         match control::send(&sandbox.control, &ToInit::Signal { process, signal }, &[]) {

@@ -101,6 +101,8 @@ pub(crate) struct Process {
     pub(crate) asker: Option<Asker>,
     /// Process id on the host, once it runs; 0 if it had ended before it could be seen.
     pub(crate) pid: Option<u32>,
+    /// If it is no descendant of the init: to send it signals.
+    pub(crate) of_host: Option<OwnedFd>,
     /// How the init says it ended.
     pub(crate) status: Option<(Option<i32>, Option<i32>)>,
     /// Whether it ended when the private layer was full.

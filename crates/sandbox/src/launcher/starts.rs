@@ -164,6 +164,7 @@ impl Launcher {
             stdin: streams.stdin,
             asker: how.asker,
             pid: None,
+            of_host: None,
             status: None,
             disk_full: false,
             reported: false,

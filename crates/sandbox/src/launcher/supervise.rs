@@ -149,6 +149,7 @@ impl Launcher {
             return;
         };
         found.pid = Some(pid);
+        found.of_host = of_host.and_then(tool::open);
         let mut asker = found.asker.take();
         if process == 0 {
             sandbox.kill_at = None;

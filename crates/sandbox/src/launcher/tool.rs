@@ -151,6 +151,12 @@ pub(crate) fn substitute(sandbox: &Sandbox, signal: i32) -> i32 {
     }
 }
 
+/// Opens a process that is no descendant of ours.
+pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).ok()?)?;
+    rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
+}
+
 /// Whether the tool of a sandbox says that memory was used up.
 pub(crate) fn is_out_of_memory(sandbox: &Sandbox) -> bool {
     sandbox.tool.is_some() && sandbox.dir.join(OUT_OF_MEMORY_FILE).exists()
