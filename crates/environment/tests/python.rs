@@ -6,7 +6,7 @@ use std::process::Command;
 
 use node::server::Server;
 use node::{Node, contents, recipe};
-use spawnery_environment::build::Secrets;
+use spawnery_environment::build::{Secrets, Settings};
 use spawnery_model::{Environment, Python};
 
 struct Index {
@@ -147,4 +147,17 @@ async fn every_failure_names_the_packages_and_leaves_nothing() {
         assert_eq!(node.layers(), 0, "{error}");
         node.check_nothing_left();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_public_index_is_reached_with_the_usual_settings() {
+    let node = Node::with(Settings::default());
+    let python = Python { packages: vec!["six==1.16.0".into()], ..Python::default() };
+    let recipe = Environment {
+        python: Some(python),
+        build: vec!["python -c 'import six; print(six.__version__)'".into()],
+        ..recipe()
+    };
+    node.build(&recipe).await.unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(node.heard.output(), "1.16.0\n");
 }

@@ -215,7 +215,10 @@ impl Where<'_> {
             }
         };
         spec.user = Some(UserSpec { uid: 0, gid: 0, groups: Vec::new() });
-        spec.network = work.network();
+        spec.network = match self {
+            Where::Node(_) => work.settings.fetch_network,
+            Where::Below => work.fetch_network(),
+        };
         let out = format!("{MOUNTS}/out");
         mount(&mut spec, shared, &out, false);
         spec.env.push(("OUT".to_owned(), out));

@@ -111,7 +111,7 @@ fn spec(
         return Err(Failure::new("there is no git on this node: install the package `git`"));
     }
     let mut spec = work.host_spec(["/bin/sh", "-c", script]);
-    spec.network = work.network();
+    spec.network = work.settings.fetch_network;
     let out = format!("{MOUNTS}/out");
     mount(&mut spec, shared, &out, false);
     let set = |spec: &mut SandboxSpec, name: &str, value: &str| {

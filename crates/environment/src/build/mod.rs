@@ -26,7 +26,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use spawnery_model::{ContentDigest, Environment, EnvironmentLock};
-use spawnery_sandbox::spec::Network;
+use spawnery_sandbox::spec::{EgressSpec, Network};
 
 use self::capture::OUTPUT_FILE;
 use self::failure::Failure;
@@ -71,8 +71,15 @@ impl Default for Limits {
 /// What the node's configuration says about building.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// The network of steps that fetch something, and of commands with `build_network`.
+    /// The network of tools of the node that fetch something: git, apt-get, and uv as long as it
+    /// builds nothing. That of the host by default: they reach what the node itself reaches.
+    pub fetch_network: Network,
+    /// The network of foreign code: commands with `build_network`, source distributions, and
+    /// whatever an image brings. One of their own by default, from which neither the host nor
+    /// private addresses are reached.
     pub network: Network,
+    /// What a network of their own can reach beside that.
+    pub egress: EgressSpec,
     /// The program `uv`; without, it is looked for beside this program and on the `PATH`.
     pub uv: Option<PathBuf>,
     /// The Python index for recipes that name none; without, the public one.
@@ -99,7 +106,9 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Settings {
         Settings {
+            fetch_network: Network::Host,
             network: Network::Private,
+            egress: EgressSpec::default(),
             uv: None,
             python_index: None,
             registries_plain_http: Vec::new(),

@@ -199,7 +199,7 @@ impl Run<'_> {
     fn spec(&self, uv: &Path, builds: bool) -> Result<SandboxSpec, Failure> {
         let work = self.work;
         let mut spec = work.spec(["/bin/sh", "-c", self.script]);
-        spec.network = work.network();
+        spec.network = if builds { work.settings.network } else { work.fetch_network() };
         let inside = format!("{MOUNTS}/uv");
         mount(&mut spec, uv, &inside, true);
         let name = self.version.map_or("python3".to_owned(), |version| {

@@ -33,6 +33,8 @@ pub(super) struct Work<'a> {
     pub(super) below: &'a [Layer],
     /// Whether the view of the host is below them.
     pub(super) host: bool,
+    /// Whether the base is the node's own system or made of signed packages of Debian.
+    pub(super) trusted: bool,
 }
 
 impl Work<'_> {
@@ -70,15 +72,19 @@ impl Work<'_> {
         spec
     }
 
-    /// The network for what has to be fetched.
-    pub(super) fn network(&self) -> Network {
-        self.settings.network
+    /// The network of a tool that fetches something over the layers below, if none of their code
+    /// is foreign; else that of foreign code.
+    pub(super) fn fetch_network(&self) -> Network {
+        if self.trusted { self.settings.fetch_network } else { self.settings.network }
     }
 
     /// Runs it, and passes its output on. A command that fails is no error.
     pub(super) fn run(&self, mut spec: SandboxSpec) -> Result<Ended, Failure> {
         if spec.network != Network::None {
             self.add_certificates(&mut spec);
+        }
+        if spec.network == Network::Private {
+            spec.egress = Some(self.settings.egress.clone());
         }
         let mut output = |bytes: &[u8]| self.output.write(bytes);
         let duration = self.settings.limits.duration;

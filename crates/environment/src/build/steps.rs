@@ -1,6 +1,6 @@
 //! One step: what is done for it, over the layers of the steps before.
 
-use spawnery_model::ContentDigest;
+use spawnery_model::{Base, ContentDigest};
 
 use super::failure::Failure;
 use super::plan::{Step, Work as StepWork};
@@ -73,6 +73,7 @@ impl Job {
             cancel,
             below: &below.layers,
             host,
+            trusted: matches!(self.recipe.base, Base::Host | Base::Debian { .. }),
         }
     }
 }
