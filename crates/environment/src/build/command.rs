@@ -19,7 +19,6 @@ pub(super) fn run(
 ) -> Result<Layer, Failure> {
     let mut spec = work.spec(["/bin/sh", "-c", command]);
     spec.working_directory = Some(working_directory.to_owned());
-    spec.keeps_layer = Some(true);
     spec.network = if network { work.settings.network } else { Network::None };
     spec.env.extend(env.iter().cloned());
     let ended = work.run(spec)?;

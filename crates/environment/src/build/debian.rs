@@ -14,7 +14,7 @@ use spawnery_sandbox::spec::{SandboxSpec, UserSpec};
 use super::capture::{capture, keep_output};
 use super::failure::Failure;
 use super::mirror::Mirror;
-use super::sandboxed::{MOUNTS, Work, at, give, how_it_ended, mount, read_result};
+use super::sandboxed::{MOUNTS, Work, at, give, how_it_ended, mount, open_result, read_result};
 use crate::layer::{Layer, LayerDraft};
 use crate::recipe;
 
@@ -39,7 +39,8 @@ mkdir -p /tmp/apt/lists/partial "$OUT/archives/partial"
 apt() {
     apt-get -qq -o APT::Sandbox::User=root -o Acquire::Languages=none -o Acquire::Retries=2 \
         -o Dir::State::lists=/tmp/apt/lists -o Dir::Cache::archives="$OUT/archives" \
-        -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache= -o Dpkg::Use-Pty=0 \
+        -o Dir::Cache::pkgcache=/tmp/apt/packages.bin -o Dpkg::Use-Pty=0 \
+        -o Dir::Cache::srcpkgcache=/tmp/apt/sources.bin \
         -o Dpkg::Options::=--force-confold -o APT::Install-Recommends=false \
         -o APT::Get::AllowUnauthenticated=false "$@"
 }
@@ -236,7 +237,7 @@ fn run_apt(work: &Work<'_>, spec: SandboxSpec, shared: &Path) -> Result<(), Fail
              base of Debian's packages needs a node of these; else use an image",
         )),
         Some(MISSING) => {
-            let missing = read_result(&shared.join("missing"), LIST_BYTES_MAX)?;
+            let missing = read_result(shared, "missing", LIST_BYTES_MAX)?;
             let names = String::from_utf8_lossy(&missing);
             let names: Vec<&str> = names.split_whitespace().take(20).collect();
             Err(work.failed(format!(
@@ -251,7 +252,7 @@ fn run_apt(work: &Work<'_>, spec: SandboxSpec, shared: &Path) -> Result<(), Fail
 
 /// Puts the fetched package files into the content, and gives what they are.
 fn keep_fetched(work: &Work<'_>, shared: &Path) -> Result<Vec<LockedPackage>, Failure> {
-    let list = read_result(&shared.join("list"), LIST_BYTES_MAX)?;
+    let list = read_result(shared, "list", LIST_BYTES_MAX)?;
     let list = String::from_utf8_lossy(&list).into_owned();
     let mut packages = Vec::new();
     for line in list.lines() {
@@ -266,12 +267,7 @@ fn keep_fetched(work: &Work<'_>, shared: &Path) -> Result<Vec<LockedPackage>, Fa
         if !usable || packages.len() >= PACKAGES_MAX {
             return Err(Failure::new(format!("the package `{line}` cannot be used")));
         }
-        let path = shared.join("archives").join(file);
-        let kind = fs::symlink_metadata(&path).map_err(|error| at("look at", &path, &error))?;
-        if !kind.is_file() {
-            return Err(Failure::new(format!("`{file}` is not a file")));
-        }
-        let mut from = fs::File::open(&path).map_err(|error| at("open", &path, &error))?;
+        let mut from = open_result(shared, &format!("archives/{file}"))?;
         let digest = work.store.content().put(None, &mut from).map_err(Failure::of)?;
         packages.push(LockedPackage {
             name: name.to_owned(),
@@ -418,7 +414,6 @@ fn run_packages(
     let script = format!("{QUIET}{script}{TIDY}");
     let mut spec = work.spec(["/bin/sh", "-c", &script]);
     spec.user = Some(UserSpec { uid: 0, gid: 0, groups: Vec::new() });
-    spec.keeps_layer = Some(true);
     add_folder(&mut spec, &folder);
     prepare(&mut spec);
     let ended = work.run_well(spec, "installing the packages")?;

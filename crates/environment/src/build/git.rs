@@ -71,7 +71,7 @@ pub(super) fn resolve(work: &Work<'_>, source: &Source) -> Result<String, Failur
     let (_scratch, shared) = work.scratch(spawnery_sandbox::limits::USER_ID)?;
     let spec = spec(work, LIST, source, &shared)?;
     drop(work.run_well(spec, "git")?);
-    let list = read_result(&shared.join("references"), REFERENCES_BYTES_MAX)?;
+    let list = read_result(&shared, "references", REFERENCES_BYTES_MAX)?;
     find(&String::from_utf8_lossy(&list), &source.reference)
         .map_err(|what| Failure::new(format!("{} has no {what}: correct the recipe", source.git)))
 }

@@ -82,7 +82,7 @@ pub(super) fn resolve(work: &Work<'_>, python: &Python) -> Result<Resolved, Fail
     let run = Run { work, python, version: python.version.as_deref(), script: RESOLVE };
     drop(run.run(&prepare)?);
     let text = |name: &str| {
-        let bytes = read_result(&shared.join(name), RESOLVED_BYTES_MAX)?;
+        let bytes = read_result(&shared, name, RESOLVED_BYTES_MAX)?;
         String::from_utf8(bytes).map_err(Failure::of)
     };
     let version = text("version")?.trim().to_owned();
@@ -108,7 +108,6 @@ pub(super) fn install(
         spec.env.push(("REQUIREMENTS".to_owned(), inside.clone()));
         spec.env.push(("VENV".to_owned(), VENV.to_owned()));
         spec.env.push(("VERSION".to_owned(), version.to_owned()));
-        spec.keeps_layer = Some(true);
     };
     let run = Run { work, python, version: Some(version), script: INSTALL };
     let ended = run.run(&prepare)?;

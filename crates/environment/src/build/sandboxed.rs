@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{OpenOptionsExt, chown};
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
 use spawnery_sandbox::spec::{MountSpec, Network, RootSpec, SandboxSpec};
 
 use super::executor::{Ended, ExecuteError, Executor};
@@ -62,6 +63,9 @@ impl Work<'_> {
         spec.disk_bytes_max = Some(disk_bytes);
         spec.tmp_bytes_max = STEP_TMP_BYTES_MAX;
         spec.working_directory = Some("/".to_owned());
+        // Nothing of the sandbox lives any more then when its end is known, so that nobody changes
+        // what is read of it.
+        spec.keeps_layer = Some(true);
         let fixed = [
             ("SOURCE_DATE_EPOCH", super::limits::MODIFIED_SECONDS.to_string()),
             ("PYTHONDONTWRITEBYTECODE", "1".to_owned()),
@@ -164,21 +168,32 @@ pub(super) fn mount(spec: &mut SandboxSpec, source: &Path, target: &str, read_on
     spec.mounts.get_or_insert_default().push(mount);
 }
 
-/// Reads a file that a sandbox wrote: it may be anything, and of any size.
-pub(super) fn read_result(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
-    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let wrong = |error| at("read", path, &error);
-    let file = fs::File::options().read(true).custom_flags(flags).open(path).map_err(wrong)?;
-    if !file.metadata().map_err(wrong)?.is_file() {
-        return Err(Failure::new(format!("{} is not a file", path.display())));
-    }
+/// Reads a file that a sandbox wrote into a shared folder: it may be anything, and of any size.
+pub(super) fn read_result(shared: &Path, name: &str, bytes_max: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
-    file.take(bytes_max as u64 + 1).read_to_end(&mut bytes).map_err(wrong)?;
+    let file = open_result(shared, name)?;
+    file.take(bytes_max as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| at("read", &shared.join(name), &error))?;
     if bytes.len() > bytes_max {
-        return Err(Failure::new(format!("{} has more than {bytes_max} bytes", path.display())));
+        return Err(Failure::new(format!("`{name}` has more than {bytes_max} bytes")));
     }
     Ok(bytes)
+}
+
+/// Opens a regular file in a shared folder, with no symbolic link on the way: what a sandbox has
+/// written must not lead to files of the host.
+pub(super) fn open_result(shared: &Path, name: &str) -> Result<fs::File, Failure> {
+    let wrong = |error: rustix::io::Errno| at("open", &shared.join(name), &error.into());
+    let folder = fs::File::open(shared).map_err(|error| at("open", shared, &error))?;
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    let file = rustix::fs::openat2(&folder, name, flags, Mode::empty(), beneath).map_err(wrong)?;
+    let kind = FileType::from_raw_mode(rustix::fs::fstat(&file).map_err(wrong)?.st_mode);
+    if kind != FileType::RegularFile {
+        return Err(Failure::new(format!("`{name}` is not a file")));
+    }
+    Ok(file.into())
 }
 
 /// What went wrong with a command, in words, or `None` if it ended well.
@@ -205,4 +220,26 @@ pub(super) fn at(step: &str, path: &Path, error: &std::io::Error) -> Failure {
 
 fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_sandbox_wrote_leads_to_no_file_of_the_host() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let shared = dir.path().join("shared");
+        fs::create_dir_all(shared.join("folder")).expect("made");
+        fs::write(dir.path().join("secret"), "x").expect("written");
+        fs::write(shared.join("folder/good"), "good").expect("written");
+        std::os::unix::fs::symlink("../secret", shared.join("link")).expect("linked");
+        std::os::unix::fs::symlink("..", shared.join("up")).expect("linked");
+        std::os::unix::fs::symlink("folder", shared.join("inner")).expect("linked");
+        assert_eq!(read_result(&shared, "folder/good", 4).expect("read"), b"good");
+        for name in ["link", "up/secret", "inner/good", "../secret", "folder", "gone"] {
+            assert!(read_result(&shared, name, 10).is_err(), "{name}");
+        }
+        assert!(read_result(&shared, "folder/good", 3).is_err());
+    }
 }
