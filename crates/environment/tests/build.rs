@@ -42,7 +42,10 @@ async fn a_change_in_one_step_keeps_those_before_it() {
     let seen = node.run(&first, see);
     let other = node.build(&make("echo 4 > /opt/three")).await.expect("built");
     assert_ne!(first.digest, other.digest);
-    assert_eq!(node.run(&other, see), format!("{}4\n", seen.strip_suffix("3\n").expect("its last line")));
+    assert_eq!(
+        node.run(&other, see),
+        format!("{}4\n", seen.strip_suffix("3\n").expect("its last line"))
+    );
     assert_eq!(node.layers(), 4);
     node.heard.steps();
     let again = node.build(&make("echo 3 > /opt/three")).await.expect("found");
