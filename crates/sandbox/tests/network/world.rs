@@ -20,6 +20,17 @@ const HOST: &[&str] = &[
     "fd00:9::fe/64",
 ];
 
+/// Whether interfaces have IPv6 here, which a kernel may lack, and a container often turns off.
+pub fn has_ipv6() -> bool {
+    std::fs::read_to_string("/proc/sys/net/ipv6/conf/default/disable_ipv6")
+        .is_ok_and(|text| text.trim() == "0")
+}
+
+/// The addresses that can be given.
+fn possible(addresses: &'static [&'static str]) -> impl Iterator<Item = &'static str> {
+    addresses.iter().copied().filter(|it| has_ipv6() || !it.contains(':'))
+}
+
 /// Both namespaces with their servers, which end with this.
 pub struct World {
     host: Child,
@@ -42,7 +53,7 @@ impl World {
             };
             inside(&["link", "set", "lo", "up"]);
             inside(&["link", "set", "e0", "up"]);
-            for address in addresses {
+            for address in possible(addresses) {
                 let mut words = vec!["addr", "add", address, "dev", "e0"];
                 words.extend(address.contains(':').then_some("nodad"));
                 inside(&words);
@@ -72,7 +83,8 @@ impl Drop for World {
 fn namespace(which: &str) -> Child {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/network/world.py");
     let addresses = if which == "world" { WORLD } else { HOST };
-    let mut addresses: Vec<&str> = addresses.iter().filter_map(|it| it.split('/').next()).collect();
+    let mut addresses: Vec<&str> =
+        possible(addresses).filter_map(|it| it.split('/').next()).collect();
     if which == "host" {
         addresses.push("127.0.0.1");
     }
