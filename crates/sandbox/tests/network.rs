@@ -24,13 +24,13 @@ fn for_everybody(test: impl Fn(&mut Bench)) {
     }
     let world = World::new();
     for whose in everybody() {
-        test(&mut bench_in(&world, whose));
+        test(&mut bench_in(&world, whose, &["198.51.100.53:53"]));
     }
 }
 
-fn bench_in(world: &World, whose: As) -> Bench {
+fn bench_in(world: &World, whose: As, resolvers: &[&str]) -> Bench {
     Bench::start_with(whose, Some(world.host()), |config| {
-        config.resolvers = vec!["198.51.100.53:53".parse().expect("an address")];
+        config.resolvers = resolvers.iter().map(|it| it.parse().expect("an address")).collect();
     })
 }
 
@@ -216,6 +216,24 @@ fn without_a_list_every_name_is_resolved_and_none_opens_anything() {
             ("dns 16 big.test tcp", "0 9 whole"),
         ],
     );
+}
+
+#[test]
+fn the_next_resolver_is_asked_when_one_does_not_answer() {
+    if !is_root() {
+        return skip("only root makes network namespaces for test hosts");
+    }
+    let world = World::new();
+    let attempts = ["dns 1 good.test", "dns 1 good.test tcp"];
+    let table: [(&[&str], &str); 2] = [
+        (&["198.51.100.1:53", "198.51.100.2:53"], "2 0 whole\n2 0 whole\n"),
+        (&["198.51.100.1:53", "198.51.100.53:53"], "0 1 whole\n0 1 whole\n"),
+    ];
+    for (resolvers, expected) in table {
+        let mut bench = bench_in(&world, As::Us, resolvers);
+        let (_, output) = bench.run_spec("it", client(EgressSpec::default(), &attempts));
+        assert_eq!(output, expected, "{resolvers:?}");
+    }
 }
 
 #[test]

@@ -19,7 +19,7 @@ use crate::limits::FLOWS_MAX;
 use crate::network::COMMAND;
 use crate::network::device::{ADDRESS, ADDRESS_6};
 use crate::network::link::{self, FromNetwork, Member, Orphan, ToNetwork, Transfer};
-use crate::network::resolver::read_resolvers;
+use crate::network::resolver::{self, HostResolvers};
 use crate::spec::{EgressSpec, LimitReached};
 
 /// `/etc/resolv.conf` of a sandbox with a private network: the gateway's address.
@@ -59,6 +59,7 @@ impl PrivateNetwork {
 #[derive(Debug)]
 pub(super) struct Networks {
     resolvers: Vec<SocketAddr>,
+    host: HostResolvers,
     process: Option<NetworkProcess>,
     /// Sandboxes that it has not been told of, or of whose end.
     unsent: BTreeSet<u64>,
@@ -81,6 +82,7 @@ impl Networks {
     pub(super) fn new(resolvers: Vec<SocketAddr>) -> Self {
         Self {
             resolvers,
+            host: HostResolvers::new(resolver::RESOLV_CONF),
             process: None,
             unsent: BTreeSet::new(),
             left: BTreeSet::new(),
@@ -95,10 +97,10 @@ impl Networks {
     }
 
     /// Those configured, or those of the host as they are now.
-    fn resolvers(&self) -> Vec<String> {
-        let hosts = || read_resolvers(&fs::read_to_string("/etc/resolv.conf").unwrap_or_default());
-        let given = (!self.resolvers.is_empty()).then(|| self.resolvers.clone());
-        given.unwrap_or_else(hosts).iter().map(ToString::to_string).collect()
+    fn resolvers(&mut self) -> Vec<String> {
+        let given = !self.resolvers.is_empty();
+        let resolvers = if given { &self.resolvers[..] } else { self.host.now() };
+        resolvers.iter().map(ToString::to_string).collect()
     }
 }
 
@@ -177,6 +179,7 @@ impl Launcher {
                     ethernet: *ethernet,
                     egress: network.egress.clone(),
                     resolvers: resolvers.clone(),
+                    follows_host: self.networks.resolvers.is_empty(),
                     transfer: network.transfer,
                     orphans,
                 };

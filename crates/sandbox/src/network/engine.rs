@@ -20,7 +20,7 @@ use super::names::{self, Caller, Relay};
 use super::netlink::Netlink;
 use super::packet::{self, Packet};
 use super::port::Port;
-use super::resolver::{self, Asked};
+use super::resolver::{self, Asked, HostResolvers};
 use super::tcp::{Clock, Fate, TcpFlow};
 use super::udp::UdpFlow;
 use crate::limits::{DNS_QUESTIONS_MAX, FLOWS_MAX, FLOWS_OF_NODE_MAX, TRANSFER_REPORT_MS};
@@ -69,6 +69,7 @@ pub(crate) struct Engine {
     unreported: BTreeSet<u64>,
     report_at: Option<Instant>,
     closer: Sender<Port>,
+    host: HostResolvers,
     buffer: Vec<u8>,
 }
 
@@ -90,6 +91,7 @@ impl Engine {
             unreported: BTreeSet::new(),
             report_at: None,
             closer: start_closer(),
+            host: HostResolvers::new(resolver::RESOLV_CONF),
             // The largest datagram is larger than the largest packet.
             buffer: vec![0; 1 << 16],
         })
@@ -381,10 +383,26 @@ impl Engine {
             return;
         }
         let failure = question.to_failure(dns::SERVER_FAILURE);
-        let resolvers = &instance.resolvers;
-        match Asked::begin(question, guest, asked, resolvers, 0, self.clock.now) {
+        let resolvers = self.resolvers(number);
+        match Asked::begin(question, guest, asked, &resolvers, 0, self.clock.now) {
             Ok(asked) => self.add_flow(number, Kind::Question(asked), EventFlags::IN),
-            Err(_) => instance.port.send(&packet::udp(asked, guest, &failure)),
+            Err(_) => {
+                if let Some(instance) = self.instances.get_mut(&number) {
+                    instance.port.send(&packet::udp(asked, guest, &failure));
+                }
+            }
+        }
+    }
+
+    /// The resolvers to ask for a sandbox.
+    fn resolvers(&mut self, number: u64) -> Vec<SocketAddr> {
+        let Some(instance) = self.instances.get(&number) else {
+            return Vec::new();
+        };
+        match self.host.now() {
+            // This process may read less than the launcher.
+            [_, ..] if instance.follows_host => self.host.now().to_vec(),
+            _ => instance.resolvers.clone(),
         }
     }
 
@@ -496,10 +514,7 @@ impl Engine {
                     }
                     Fate::Ended
                 }
-                Err(_) => {
-                    relay.fail();
-                    Fate::Ended
-                }
+                Err(_) => return self.ask_again(flow),
             },
         };
         (fate == Fate::Lives).then_some(flow)
@@ -515,10 +530,7 @@ impl Engine {
             Kind::Question(_) => return self.ask_again(flow),
             Kind::Caller(caller) => caller.idle_end() > now,
             Kind::Relay(relay) if relay.until() > now => true,
-            Kind::Relay(relay) => {
-                relay.fail();
-                false
-            }
+            Kind::Relay(_) => return self.ask_again(flow),
         };
         lives.then_some(flow)
     }
@@ -547,22 +559,35 @@ impl Engine {
             {
                 return None;
             }
-            let relay = Relay::begin(question, &instance.resolvers, back, now).ok()?;
-            self.add_flow(flow.number, Kind::Relay(relay), STREAM_EVENTS);
+            let resolvers = self.resolvers(flow.number);
+            match Relay::begin(question, resolvers, back, now) {
+                Ok(relay) => self.add_flow(flow.number, Kind::Relay(relay), STREAM_EVENTS),
+                Err(question) => {
+                    names::refuse(caller.as_fd(), &question, dns::SERVER_FAILURE);
+                }
+            }
         }
     }
 
     /// Asks the next resolver, as another flow, or tells that none answers.
     fn ask_again(&mut self, flow: Flow) -> Option<Flow> {
-        let Kind::Question(asked) = flow.kind else {
-            return Some(flow);
+        let asked = match flow.kind {
+            Kind::Question(asked) => asked,
+            Kind::Relay(relay) => {
+                if let Some(relay) = relay.again(self.clock.now) {
+                    self.add_flow(flow.number, Kind::Relay(relay), STREAM_EVENTS);
+                }
+                return None;
+            }
+            _ => return Some(flow),
         };
         let (guest, server, number) = (asked.guest, asked.asked, flow.number);
-        let instance = self.instances.get_mut(&number)?;
-        match asked.again(&instance.resolvers, self.clock.now) {
+        let resolvers = self.resolvers(number);
+        match asked.again(&resolvers, self.clock.now) {
             Ok(asked) => self.add_flow(number, Kind::Question(asked), EventFlags::IN),
             Err(question) => {
                 let failure = question.to_failure(dns::SERVER_FAILURE);
+                let instance = self.instances.get_mut(&number)?;
                 instance.port.send(&packet::udp(server, guest, &failure));
             }
         }

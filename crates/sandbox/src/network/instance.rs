@@ -29,6 +29,8 @@ pub(crate) struct Instance {
     pub(crate) port: Port,
     pub(crate) policy: Policy,
     pub(crate) resolvers: Vec<SocketAddr>,
+    /// Whether those are the host's, as they were once.
+    pub(crate) follows_host: bool,
     /// Tokens of its connections.
     pub(crate) flows: HashMap<Key, u64>,
     /// Tokens of its questions that wait.
@@ -49,6 +51,7 @@ impl Instance {
             port: Port::new(device, member.framing(), member.transfer, limit),
             policy,
             resolvers: member.resolvers.iter().filter_map(|it| it.parse().ok()).collect(),
+            follows_host: member.follows_host,
             flows: HashMap::new(),
             questions: Vec::new(),
             learned: Learned::default(),

@@ -43,6 +43,9 @@ pub(crate) struct Member {
     /// Addresses and ports of the resolvers to ask.
     #[n(3)]
     pub(crate) resolvers: Vec<String>,
+    /// Whether those are the host's, which may have others later.
+    #[n(6)]
+    pub(crate) follows_host: bool,
     #[n(4)]
     pub(crate) transfer: Transfer,
     /// Its TCP connections that an earlier network process carried, and nobody can any more.

@@ -79,6 +79,8 @@ pub(crate) struct Relay {
     question: Question,
     id: u16,
     resolver: OwnedFd,
+    /// Those to ask if this one does not answer.
+    resolvers: Vec<SocketAddr>,
     /// What is still to be sent to it, and what came from it.
     output: Vec<u8>,
     input: Vec<u8>,
@@ -88,21 +90,40 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Asks the first of the resolvers.
+    /// Asks the first of the resolvers that can be connected to.
     pub(crate) fn begin(
         question: Question,
-        resolvers: &[SocketAddr],
+        mut resolvers: Vec<SocketAddr>,
         back: OwnedFd,
         now: Instant,
-    ) -> io::Result<Self> {
-        let resolver = connect_to(*resolvers.first().ok_or(io::ErrorKind::NotFound)?)?;
+    ) -> Result<Self, Question> {
+        resolvers.truncate(DNS_ATTEMPTS_MAX);
         let mut id = [0; 2];
-        rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty())?;
+        if rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::empty()).is_err() {
+            return Err(question);
+        }
         let id = u16::from_ne_bytes(id);
-        let output = with_length(&question.to_query(id));
-        let seconds = DNS_ANSWER_SECONDS_MAX * DNS_ATTEMPTS_MAX as u64;
-        let until = now + Duration::from_secs(seconds);
-        Ok(Self { question, id, resolver, output, input: Vec::new(), back, until })
+        while !resolvers.is_empty() {
+            if let Ok(resolver) = connect_to(resolvers.remove(0)) {
+                let output = with_length(&question.to_query(id));
+                let until = now + Duration::from_secs(DNS_ANSWER_SECONDS_MAX);
+                let input = Vec::new();
+                return Ok(Self { question, id, resolver, resolvers, output, input, back, until });
+            }
+        }
+        Err(question)
+    }
+
+    /// Asks the next resolver; without one the program is told that there is no answer.
+    pub(crate) fn again(self, now: Instant) -> Option<Self> {
+        let back = self.back.try_clone().ok()?;
+        match Self::begin(self.question, self.resolvers, self.back, now) {
+            Ok(relay) => Some(relay),
+            Err(question) => {
+                refuse(&back, &question, dns::SERVER_FAILURE);
+                None
+            }
+        }
     }
 
     /// Goes on; the answer once the program has it.
@@ -130,11 +151,6 @@ impl Relay {
                 Err(error) => return Err(error.into()),
             }
         }
-    }
-
-    /// Tells the program that there is no answer.
-    pub(crate) fn fail(&self) {
-        refuse(&self.back, &self.question, dns::SERVER_FAILURE);
     }
 
     /// When to wait no longer.

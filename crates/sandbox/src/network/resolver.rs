@@ -2,10 +2,12 @@
 //! addresses that came back.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::{Duration, Instant, SystemTime};
 
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 
@@ -141,8 +143,35 @@ impl AsFd for Asked {
     }
 }
 
+/// Where the host names its resolvers (`resolv.conf(5)`).
+pub(crate) const RESOLV_CONF: &str = "/etc/resolv.conf";
+
+/// The resolvers of the host as they are now: a machine that moves gets others.
+#[derive(Debug)]
+pub(crate) struct HostResolvers {
+    path: PathBuf,
+    changed_at: Option<SystemTime>,
+    resolvers: Vec<SocketAddr>,
+}
+
+impl HostResolvers {
+    pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), changed_at: None, resolvers: Vec::new() }
+    }
+
+    /// The resolvers; none if the file cannot be read, or names none.
+    pub(crate) fn now(&mut self) -> &[SocketAddr] {
+        let changed_at = fs::metadata(&self.path).and_then(|it| it.modified()).ok();
+        if changed_at != self.changed_at || changed_at.is_none() {
+            self.changed_at = changed_at;
+            self.resolvers = read_resolvers(&fs::read_to_string(&self.path).unwrap_or_default());
+        }
+        &self.resolvers
+    }
+}
+
 /// The resolvers that a file in the format of `resolv.conf(5)` names.
-pub(crate) fn read_resolvers(text: &str) -> Vec<SocketAddr> {
+fn read_resolvers(text: &str) -> Vec<SocketAddr> {
     text.lines()
         .filter_map(|line| {
             let mut words = line.split_ascii_whitespace();
@@ -164,6 +193,23 @@ mod tests {
         let expected: [SocketAddr; 2] =
             [([192, 0, 2, 1], 53).into(), "[2001:db8::1]:53".parse().expect("an address")];
         assert_eq!(read_resolvers(text), expected);
+    }
+
+    #[test]
+    fn the_resolvers_of_the_host_are_followed() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("resolv.conf");
+        let mut host = HostResolvers::new(&path);
+        assert!(host.now().is_empty());
+        for (second, address) in [(1, [192, 0, 2, 1]), (2, [192, 0, 2, 2])] {
+            let [a, b, c, d] = address;
+            fs::write(&path, format!("nameserver {a}.{b}.{c}.{d}\n")).expect("written");
+            let file = fs::File::options().write(true).open(&path).expect("opened");
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(second)).expect("set");
+            assert_eq!(host.now(), [(address, PORT).into()]);
+        }
+        fs::remove_file(&path).expect("removed");
+        assert!(host.now().is_empty());
     }
 
     #[test]
