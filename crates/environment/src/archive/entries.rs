@@ -85,8 +85,14 @@ impl<'a> Entries<'a> {
     pub(crate) fn next(&mut self) -> Result<Option<Entry>, UnpackError> {
         let mut about = About::default();
         loop {
-            self.skip(self.left + self.padding)?;
+            self.skip(self.left)?;
+            // Some tools (umoci's `insert`) end an archive with the last byte of the last file.
+            let padding = self.skip(self.padding);
             (self.left, self.padding) = (0, 0);
+            match padding {
+                Err(UnpackError::Truncated(_)) => return Ok(None),
+                other => other?,
+            }
             let Some(header) = self.header()? else { return Ok(None) };
             let size = header.entry_size().map_err(|_| self.broken("a size is no number"))?;
             self.count += 1;

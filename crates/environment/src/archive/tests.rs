@@ -339,7 +339,8 @@ fn bad_archives_end_in_a_reason_and_leave_no_trace() {
         "pax",
     );
     check(&start().raw(EntryType::XHeader, "x", "", &[b'a'; 2 << 20], 0).end(), "1 MiB");
-    check(&start().end()[..700], "ends in the middle");
+    check(&start().end()[..300], "ends in the middle");
+    check(&start().file("cut", "twelve bytes").end()[..1540], "ends in the middle");
     let mut broken = start().end();
     broken[0] = b'g';
     check(&broken, "checksum");
@@ -358,6 +359,14 @@ fn bad_archives_end_in_a_reason_and_leave_no_trace() {
     let zeros = vec![0; 11 << 20];
     let zeros = Hand::default().raw(EntryType::Regular, "z", "", &zeros, 0).end();
     check(&zstd::encode_all(&zeros[..], 1).expect("packed"), "limit of a layer");
+}
+
+#[test]
+fn an_archive_may_end_with_its_last_file() {
+    let (_dir, store) = open();
+    let archive = Hand::default().file("file", "whole").bytes;
+    let (layer, _) = take(&store, "a", &[], &archive[..512 + 5]).expect("unpacked");
+    assert_eq!(fs::read_to_string(layer.root().join("file")).expect("read"), "whole");
 }
 
 #[test]
