@@ -35,7 +35,8 @@ pub struct OciCommand {
     pub arguments: Vec<String>,
     /// Whether a container is one process tree on this kernel, with namespaces that it can join, as
     /// with `runc`, `crun` and `youki`. Those with a kernel of their own, such as `runsc` and
-    /// `kata-runtime`, keep a command in the foreground instead.
+    /// `kata-runtime`, keep a command in the foreground instead. Such a command removes the control
+    /// groups itself, so that an end for lack of memory is told as an end by signal 9.
     #[n(2)]
     pub shares_kernel: bool,
 }

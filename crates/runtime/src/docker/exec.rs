@@ -1,8 +1,8 @@
 //! Further processes of a container.
 
 use super::relay::{Relay, SignalStream};
-use super::{Job, NotStarted, container, end};
-use crate::shim::{AtStep, End, Failure};
+use super::{Job, NotStarted, container};
+use crate::shim::{AtStep, End, Failure, end_of_code};
 use bollard::Docker;
 use bollard::exec::{StartExecOptions, StartExecResults};
 use bollard::models::{ExecConfig, ExecInspectResponse};
@@ -34,7 +34,7 @@ pub(super) async fn further(
         loop {
             match docker.inspect_exec(&id).await {
                 Ok(found) if found.running == Some(true) => tokio::time::sleep(LOOK_AGAIN).await,
-                Ok(found) => return end(found.exit_code.unwrap_or(137)),
+                Ok(found) => return end_of_code(found.exit_code.unwrap_or(137)),
                 // Its container is gone.
                 Err(_) => return End::Signal(9),
             }

@@ -8,7 +8,7 @@ mod relay;
 mod sweep;
 
 use crate::runtimes::DockerEngine;
-use crate::shim::{AtStep, End, Failure, Work, meant};
+use crate::shim::{AtStep, End, Failure, Work, end_of_code, meant};
 use bollard::query_parameters::{
     KillContainerOptions, RemoveContainerOptions, WaitContainerOptions,
 };
@@ -143,19 +143,7 @@ async fn follow(docker: &Docker, name: &str, running: Running, job: &Job, signal
         // Without space on disk the reason is less clear, nothing else.
         let _ = std::fs::write(job.dir().join(OUT_OF_MEMORY_FILE), b"");
     }
-    end(state.exit_code.unwrap_or(0))
-}
-
-/// The end that a code of the engine stands for: it gives 128 and the signal's number for an end by
-/// a signal, as shells do.
-fn end(code: i64) -> End {
-    /// Signals that end a process by default, `signal(7)`.
-    const DEADLY: &[i64] = &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 31];
-    let signal = code - 128;
-    if DEADLY.contains(&signal) {
-        return End::Signal(i32::try_from(signal).unwrap_or(9));
-    }
-    End::Code(i32::try_from(code & 0xff).unwrap_or(1))
+    end_of_code(state.exit_code.unwrap_or(0))
 }
 
 fn refuse_what_is_not_there(spec: &SandboxSpec) -> Result<(), Failure> {
@@ -177,24 +165,4 @@ fn refuse_what_is_not_there(spec: &SandboxSpec) -> Result<(), Failure> {
         return Ok(());
     };
     Err(Failure::new("use the docker runtime", reason))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn codes_above_128_are_signals_where_there_is_one() {
-        for (code, expected) in [
-            (0, End::Code(0)),
-            (127, End::Code(127)),
-            (128, End::Code(128)),
-            (137, End::Signal(9)),
-            (143, End::Signal(15)),
-            (145, End::Code(145)),
-            (255, End::Code(255)),
-        ] {
-            assert_eq!(end(code), expected, "{code}");
-        }
-    }
 }

@@ -2,8 +2,10 @@
 
 use super::root::Places;
 use crate::runtimes::OciCommand;
+use crate::shim::{End, end_of_code};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 /// The end of the command's log that is looked at for the reason of a failure, in bytes.
 const LOG_BYTES_MAX: usize = 64 * 1024;
@@ -34,6 +36,50 @@ impl Container {
         let mut command = self.command("start");
         command.arg(&self.name).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         self.carry_out("start", command)
+    }
+
+    /// Makes it and runs its program, with this process's standard streams, until it ends.
+    pub(super) fn run(&self) -> Result<Foreground, String> {
+        let mut command = self.command("run");
+        command.arg("--bundle").arg(&self.tool).arg(&self.name);
+        let mut run = self.spawn("run", command)?;
+        run.wait_until(|| self.pid())?;
+        Ok(run)
+    }
+
+    /// Runs the further process `number` as `file` says, until it ends.
+    pub(super) fn run_further(&self, number: u32, file: &Path) -> Result<Foreground, String> {
+        let what = format!("exec-{number}");
+        let pid_file = self.tool.join(format!("pid-{number}"));
+        let mut command = self.logging(&what, "exec");
+        command.arg("--pid-file").arg(&pid_file).arg("--process").arg(file).arg(&self.name);
+        let mut run = self.spawn(&what, command)?;
+        run.wait_until(|| read_pid(&pid_file).ok())?;
+        Ok(run)
+    }
+
+    fn spawn(&self, what: &str, mut command: Command) -> Result<Foreground, String> {
+        let child = command.spawn();
+        let child =
+            child.map_err(|error| format!("cannot run `{}`: {error}", self.command.program))?;
+        Ok(Foreground { child, log: self.log(what), pid: None, end: None })
+    }
+
+    /// The process id of its main process, once that runs.
+    fn pid(&self) -> Option<u32> {
+        let mut command = self.command("state");
+        let output = command.arg(&self.name).stdin(Stdio::null()).output().ok()?;
+        let state: serde_json::Value = serde_json::from_slice(&output.stdout).ok()?;
+        let runs = state.get("status")?.as_str()? == "running";
+        u32::try_from(state.get("pid")?.as_u64()?).ok().filter(|_| runs)
+    }
+
+    /// Sends a signal to its main process. What has just ended takes none.
+    pub(super) fn kill(&self, signal: i32) {
+        let mut command = self.command("kill");
+        command.args([self.name.as_str(), &signal.to_string()]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = self.carry_out("kill", command);
     }
 
     /// Starts the further process `number` as `file` says, with this process's standard streams.
@@ -82,6 +128,45 @@ impl Container {
                 Err(reason.unwrap_or_else(|| format!("`{program} {what}` ends with {status}")))
             }
             Err(error) => Err(format!("cannot run `{program}`: {error}")),
+        }
+    }
+}
+
+/// Time between two looks at a command in the foreground.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// A command that stays until the process that it runs has ended.
+pub(super) struct Foreground {
+    child: Child,
+    log: PathBuf,
+    /// The process, as the command tells it; none if it ended too soon.
+    pub(super) pid: Option<u32>,
+    /// How the command ended, if it did already.
+    pub(super) end: Option<End>,
+}
+
+impl Foreground {
+    /// The command's own process id.
+    pub(super) fn command(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until the process runs, or has ended.
+    fn wait_until(&mut self, runs: impl Fn() -> Option<u32>) -> Result<(), String> {
+        loop {
+            if let Some(status) = self.child.try_wait().map_err(|error| error.to_string())? {
+                let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+                if let Some(reason) = last_error(&log) {
+                    return Err(reason);
+                }
+                self.end = Some(status.code().map_or(End::Signal(9), |it| end_of_code(it.into())));
+                return Ok(());
+            }
+            self.pid = runs();
+            if self.pid.is_some() {
+                return Ok(());
+            }
+            std::thread::sleep(LOOK_AGAIN);
         }
     }
 }

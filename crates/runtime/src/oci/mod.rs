@@ -6,11 +6,15 @@ pub(crate) mod config;
 mod root;
 
 use crate::runtimes::OciCommand;
-use crate::shim::{AtStep, End, Failure, Passwd, Process, Work, follow, let_go_of_streams, user};
-use command::Container;
+use crate::shim::{
+    AtStep, End, Failure, Passwd, Process, Work, end_of_code, follow, let_go_of_streams, user,
+};
+use command::{Container, Foreground};
 use root::Places;
 use spawnery_sandbox::spec::{ExecSpec, SandboxSpec};
-use spawnery_sandbox::tool::{Groups, Holder, OUT_OF_MEMORY_FILE, Reporter, StartedProcess};
+use spawnery_sandbox::tool::{
+    Groups, Holder, OUT_OF_MEMORY_FILE, Reporter, StartedProcess, send_signal,
+};
 use std::path::Path;
 
 /// File on the tool's file system with the user's entry, for further processes.
@@ -34,7 +38,7 @@ fn main(work: &Work, command: OciCommand, reporter: Reporter) -> End {
     };
     let groups = Groups::of(started.pid);
     reporter.started(StartedProcess::Here(started.pid));
-    let end = follow(started.pid, &work.signals);
+    let end = started.follow(work);
     if groups.oom_kills() > 0 {
         // Without space on disk the reason is less clear, nothing else.
         let _ = std::fs::write(work.job.dir().join(OUT_OF_MEMORY_FILE), b"");
@@ -50,7 +54,28 @@ fn main(work: &Work, command: OciCommand, reporter: Reporter) -> End {
 struct Running {
     container: Container,
     holder: Option<Holder>,
+    /// The command, if it stays.
+    foreground: Option<Foreground>,
     pid: u32,
+}
+
+impl Running {
+    fn follow(&self, work: &Work) -> End {
+        let Some(foreground) = &self.foreground else {
+            return follow(self.pid, &work.signals, |signal| _ = send_signal(self.pid, signal));
+        };
+        // A command that were killed itself would leave its container.
+        let kill = |signal| self.container.kill(signal);
+        foreground.end.unwrap_or_else(|| follow_command(foreground, work, kill))
+    }
+}
+
+/// A command in the foreground ends as its process, but for the way in which it tells a signal.
+fn follow_command(foreground: &Foreground, work: &Work, send: impl Fn(i32)) -> End {
+    match follow(foreground.command(), &work.signals, send) {
+        End::Code(code) => end_of_code(code.into()),
+        end => end,
+    }
 }
 
 fn start(work: &Work, command: OciCommand) -> Result<Running, Failure> {
@@ -63,17 +88,31 @@ fn start(work: &Work, command: OciCommand) -> Result<Running, Failure> {
     std::fs::write(places.tool.join(PASSWD_FILE), format!("{}\n{}", passwd.name, passwd.home))
         .at("write down the user")?;
     let process = Process::new(&work.spec, None, &passwd);
-    let holder = Holder::start().at("make the namespaces")?;
+    let shares = command.shares_kernel;
+    let holder = shares.then(Holder::start).transpose().at("make the namespaces")?;
     let instance = &work.job.instance;
-    let config = config::container(instance, &work.spec, &process, &places, Some(holder.pid))?;
+    let config = config::container(
+        instance,
+        &work.spec,
+        &process,
+        &places,
+        holder.as_ref().map(|it| it.pid),
+    )?;
     write(&places.tool.join("config.json"), &config)?;
     let container = Container::new(command, instance, &places);
     let step = format!("run `{}`", process.argv.first().map_or("", String::as_str));
-    let started = container.create().and_then(|pid| container.start().map(|()| pid));
-    match started.and_then(|pid| let_go_of_streams().map(|()| pid).map_err(|it| it.to_string())) {
-        Ok(pid) => Ok(Running { container, holder: Some(holder), pid }),
+    let started = if shares {
+        container.create().and_then(|pid| container.start().map(|()| (None, pid)))
+    } else {
+        container.run().map(|run| {
+            let pid = run.pid.unwrap_or_else(|| run.command());
+            (Some(run), pid)
+        })
+    };
+    match started.and_then(|it| let_go_of_streams().map(|()| it).map_err(|it| it.to_string())) {
+        Ok((foreground, pid)) => Ok(Running { container, holder, foreground, pid }),
         Err(reason) => {
-            let _ = holder.end();
+            let _ = holder.map(|holder| holder.end());
             let _ = container.delete();
             Err(Failure { step, reason })
         }
@@ -82,9 +121,15 @@ fn start(work: &Work, command: OciCommand) -> Result<Running, Failure> {
 
 fn further(work: &Work, command: OciCommand, reporter: Reporter, exec: &ExecSpec) -> End {
     match start_further(work, command, exec) {
-        Ok(pid) => {
+        Ok((None, pid)) => {
             reporter.started(StartedProcess::Here(pid));
-            follow(pid, &work.signals)
+            follow(pid, &work.signals, |signal| _ = send_signal(pid, signal))
+        }
+        Ok((Some(run), pid)) => {
+            reporter.started(StartedProcess::Here(pid));
+            // The command passes them on.
+            let send = |signal| _ = send_signal(run.command(), signal);
+            run.end.unwrap_or_else(|| follow_command(&run, work, send))
         }
         Err(Failure { step, reason }) => {
             reporter.failed(&step, &reason);
@@ -93,7 +138,12 @@ fn further(work: &Work, command: OciCommand, reporter: Reporter, exec: &ExecSpec
     }
 }
 
-fn start_further(work: &Work, command: OciCommand, exec: &ExecSpec) -> Result<u32, Failure> {
+/// Gives the command, if it stays, and the process.
+fn start_further(
+    work: &Work,
+    command: OciCommand,
+    exec: &ExecSpec,
+) -> Result<(Option<Foreground>, u32), Failure> {
     let me = Some(rustix::process::getpid());
     rustix::process::set_child_subreaper(me).at("adopt the container's process")?;
     let places = Places::find(work)?;
@@ -101,15 +151,21 @@ fn start_further(work: &Work, command: OciCommand, exec: &ExecSpec) -> Result<u3
     let (name, home) = passwd.split_once('\n').unwrap_or((&passwd, "/"));
     let passwd = Passwd { name: name.to_owned(), home: home.to_owned() };
     let process = Process::new(&work.spec, Some(exec), &passwd);
-    let number = work.job.process;
+    let (number, shares) = (work.job.process, command.shares_kernel);
     let file = places.tool.join(format!("process-{number}.json"));
     write(&file, &config::process(&process))?;
     let container = Container::new(command, &work.job.instance, &places);
     let step = format!("run `{}`", process.argv.first().map_or("", String::as_str));
-    let pid = container.exec(number, &file).at(&step)?;
+    let started = if shares {
+        (None, container.exec(number, &file).at(&step)?)
+    } else {
+        let run = container.run_further(number, &file).at(&step)?;
+        let pid = run.command();
+        (Some(run), pid)
+    };
     let _ = std::fs::remove_file(&file);
     let_go_of_streams().at(&step)?;
-    Ok(pid)
+    Ok(started)
 }
 
 /// Writes what may hold secrets, on a file system in memory that only root can enter.

@@ -45,7 +45,7 @@ macro_rules! conformance_tests {
         $(
             #[tokio::test]
             async fn $promise() {
-                conformance::$promise($world).await;
+                $crate::conformance::$promise($world).await;
             }
         )*
     };
