@@ -184,6 +184,22 @@ impl Environments {
         }
     }
 
+    /// Makes room for what has just come. What is in use has a lease, and so has the new one.
+    async fn keep_to_limit(&self, record: &EnvironmentRecord) {
+        let _lease = self.lease(record);
+        let store = self.inner.store.clone();
+        let pruned = tokio::task::spawn_blocking(move || store.prune_to_limit(&BTreeSet::new()));
+        match pruned.await {
+            Ok(Ok(pruned)) if pruned.freed_bytes > 0 => {
+                let (freed_bytes, left_bytes) = (pruned.freed_bytes, pruned.left_bytes);
+                tracing::info!(freed_bytes, left_bytes, "environments were pruned");
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "environments cannot be pruned"),
+            Err(error) => tracing::error!(%error, "pruning environments failed"),
+        }
+    }
+
     fn join(
         &self,
         wanted: &ContentDigest,
@@ -207,6 +223,7 @@ impl Environments {
         let work = async move {
             let record = this.obtain(&key, environment, secrets, resolve, teller).await?;
             this.note(&key, &record.digest);
+            this.keep_to_limit(&record).await;
             Ok(record)
         };
         let result = work.boxed().shared();

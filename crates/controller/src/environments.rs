@@ -5,7 +5,6 @@ use crate::links::StreamError;
 use crate::secrets::SecretError;
 use spawnery_agent::link::{Stream, read_frame};
 use spawnery_cluster::{Command, Rejection};
-use spawnery_environment::Content;
 use spawnery_model::{
     Base, ContentDigest, Environment, InstanceId, Name, NodeId, NodeStatus, Phase,
 };
@@ -72,11 +71,6 @@ impl BuildStream {
 }
 
 impl Controller {
-    /// What clients sent by content.
-    pub fn content(&self) -> &Content {
-        self.content_store()
-    }
-
     /// Builds an environment on a node, by default the first one that is up. With `resolve`, what
     /// the lock leaves open is looked up again.
     pub async fn build_environment(

@@ -1,6 +1,7 @@
 //! The handle through which everything else talks to the engine.
 
 use crate::broker::Broker;
+use crate::content::sweep_content;
 use crate::engine::{Core, Engine, EngineFailure, Message, QUEUE_MAX};
 use crate::events::{EventHub, EventStart, EventStream};
 use crate::links::Links;
@@ -123,6 +124,7 @@ impl Controller {
         let controller = Controller { inner: Arc::new(inner) };
         let began = controller.submit(Command::BeginReign, None).await;
         began.map_err(|error| StartError::Reign(error.to_string()))?;
+        tokio::spawn(sweep_content(controller.while_it_lives()));
         Ok(controller)
     }
 
@@ -196,6 +198,12 @@ impl Controller {
 
     pub(crate) fn broker(&self) -> &Arc<Broker> {
         &self.inner.broker
+    }
+
+    /// Gives the handle again for as long as somebody else has one.
+    pub(crate) fn while_it_lives(&self) -> impl Fn() -> Option<Controller> + Send + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.upgrade().map(|inner| Controller { inner })
     }
 
     pub(crate) fn vault(&self) -> &Vault {

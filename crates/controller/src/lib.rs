@@ -7,6 +7,7 @@
 //! [`Sequencer`]: spawnery_cluster::Sequencer
 
 mod broker;
+mod content;
 mod engine;
 mod environments;
 mod events;
