@@ -3,7 +3,8 @@
 use super::{instance, next_end, order_for, read_to_end, wait_for_output};
 use crate::support::World;
 use spawnery_model::{Bytes, CpuMillis, DurationMs, Exit, File, RuntimeKind, StartOrder};
-use spawnery_runtime::{MountSpec, Prepared, Runtime, SecretFile};
+use spawnery_runtime::{MountSpec, Prepared, RootSpec, Runtime, SecretFile};
+use spawnery_sandbox::limits::HOST_ID_BASE;
 use std::path::Path;
 
 /// Runs an order to its end: all output, and the end.
@@ -158,4 +159,30 @@ pub async fn secrets_and_folders_are_found_inside(mut world: World) {
     for word in ["hunter2"].into_iter().chain(of_variable) {
         assert_eq!(world.files_that_hold(word), Vec::<std::path::PathBuf>::new());
     }
+}
+
+pub async fn an_environment_is_the_root(mut world: World) {
+    use std::os::unix::fs::chown;
+    let layers = tempfile::tempdir().expect("a folder");
+    let (top, low) = (layers.path().join("top"), layers.path().join("low"));
+    let own = |path: &Path| chown(path, Some(HOST_ID_BASE), Some(HOST_ID_BASE)).expect("owned");
+    for (layer, dir) in [(&top, "etc"), (&low, "etc"), (&low, "bin")] {
+        let dir = layer.join("root").join(dir);
+        std::fs::create_dir_all(&dir).expect("made");
+        own(&layer.join("root"));
+        own(&dir);
+    }
+    std::fs::copy("/usr/bin/busybox", low.join("root/bin/sh")).expect("busybox-static");
+    std::fs::write(low.join("root/etc/below"), "below\n").expect("written");
+    std::fs::write(low.join("root/etc/both"), "wrong\n").expect("written");
+    std::fs::write(top.join("root/etc/both"), "above\n").expect("written");
+    let text = |path: &Path| path.to_str().expect("text").to_owned();
+    let root = RootSpec { layers: vec![text(&top), text(&low)], host: false };
+    let prepared = Prepared { root: Some(root), ..Prepared::default() };
+    let script = "read a < /etc/below; read b < /etc/both; echo $a $b; \
+        [ -e /usr/bin ] || echo alone; echo own > /etc/own && echo written";
+    let order = order_for(world.kind, &["/bin/sh", "-c", script]);
+    let (output, exit) = run(&mut world, &order, prepared).await;
+    assert_eq!((output.as_str(), exit.code), ("below above\nalone\nwritten\n", Some(0)));
+    assert!(!low.join("root/etc/own").exists() && !top.join("root/etc/own").exists());
 }

@@ -37,6 +37,7 @@ macro_rules! conformance_tests {
             what_ignores_the_stop_signal_is_killed_after_the_grace,
             the_inside_is_its_own_and_holds_the_files,
             secrets_and_folders_are_found_inside,
+            an_environment_is_the_root,
             the_next_agent_finds_the_instance_and_its_log,
             an_instance_ends_with_its_launcher,
         );
