@@ -12,7 +12,9 @@ use spawnery_sandbox::spec::SandboxSpec;
 use spawnery_sandbox::tool::{self, Job, Reporter, Signals};
 use std::ffi::OsString;
 
-pub(crate) use follow::{End, end_of_code, follow, let_go_of_streams, meant};
+#[cfg(feature = "docker")]
+pub(crate) use follow::meant;
+pub(crate) use follow::{End, end_of_code, follow, let_go_of_streams};
 pub(crate) use process::{Passwd, Process, user};
 
 /// What a stand-in is told.
