@@ -137,7 +137,8 @@ pub struct HostMount {
 /// and the node itself cannot be reached unless a rule allows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Egress {
-    /// Looked through in order; the first that matches decides.
+    /// Looked through in order; the first that matches decides. One that allows the whole internet,
+    /// such as `0.0.0.0/0`, opens neither those ranges nor the node.
     #[n(0)]
     pub rules: Vec<EgressRule>,
     /// Names that may be resolved, and whose addresses may be reached; `*.example.org` covers

@@ -176,7 +176,8 @@ impl std::fmt::Debug for SecretFile {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(map)]
 pub struct EgressSpec {
-    /// Looked through in order; the first that matches decides.
+    /// Looked through in order; the first that matches decides. One that allows the whole internet,
+    /// such as `0.0.0.0/0`, opens neither those ranges nor the host.
     #[n(0)]
     pub rules: Vec<EgressRule>,
     /// Names that may be resolved; `*.example.org` covers what is below. Without, all. The

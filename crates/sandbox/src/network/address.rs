@@ -33,6 +33,12 @@ impl Block {
         Ok(block)
     }
 
+    /// Whether it is wider than any special range of one network, such as `0.0.0.0/0`: whoever
+    /// writes it means the internet.
+    pub(crate) fn is_internet(&self) -> bool {
+        self.prefix_bits < if self.first.is_ipv4() { 8 } else { 7 }
+    }
+
     /// Whether the address is in the block.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         self.first.is_ipv4() == address.is_ipv4() && masked(address, self.prefix_bits) == self.first

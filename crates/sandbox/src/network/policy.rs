@@ -22,6 +22,13 @@ struct Rule {
     ports: Option<(u16, u16)>,
 }
 
+impl Rule {
+    /// Whether it allows the whole internet, and so neither special ranges nor the host.
+    fn opens_internet(&self) -> bool {
+        self.allow && self.block.is_internet()
+    }
+}
+
 /// What is known of an address besides its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Known {
@@ -29,6 +36,11 @@ pub(crate) struct Known {
     pub(crate) is_host: bool,
     /// A listed name was answered with it.
     pub(crate) is_named: bool,
+}
+
+impl Known {
+    /// Of an address for which it does not matter.
+    const NOTHING: Known = Known { is_host: false, is_named: false };
 }
 
 impl Policy {
@@ -63,6 +75,9 @@ impl Policy {
     }
 
     /// Whether an address and port may be reached. `known` is asked only if no rule decides.
+    ///
+    /// A rule that allows the whole internet opens no special range and not the host: that takes
+    /// one which names them.
     pub(crate) fn allows(&self, address: IpAddr, port: u16, known: impl FnOnce() -> Known) -> bool {
         let address = canonical(address);
         let inner = match address {
@@ -74,14 +89,20 @@ impl Policy {
             (block(address) || inner.is_some_and(block))
                 && rule.ports.is_none_or(|(first, last)| (first..=last).contains(&port))
         };
-        if let Some(rule) = self.rules.iter().find(matches) {
+        let mut matching = self.rules.iter().filter(matches).peekable();
+        let by_internet = matching.peek().is_some_and(|rule| rule.opens_internet());
+        let decided = matching.find(|rule| !rule.opens_internet());
+        if let Some(rule) = decided
+            && !by_internet
+        {
             return rule.allow;
         }
-        if is_special(address) {
-            return false;
+        let is_special = is_special(address);
+        let known = if is_special { Known::NOTHING } else { known() };
+        if is_special || known.is_host {
+            return decided.is_some_and(|rule| rule.allow);
         }
-        let known = known();
-        !known.is_host && (known.is_named || !self.deny_by_default)
+        by_internet || known.is_named || !self.deny_by_default
     }
 
     /// Whether a name may be resolved.
@@ -134,7 +155,7 @@ mod tests {
     use super::*;
     use crate::spec::EgressRule;
 
-    const NOTHING: Known = Known { is_host: false, is_named: false };
+    const NOTHING: Known = Known::NOTHING;
     const HOST: Known = Known { is_host: true, is_named: false };
     const NAMED: Known = Known { is_host: false, is_named: true };
     const NAMED_HOST: Known = Known { is_host: true, is_named: true };
@@ -179,6 +200,25 @@ mod tests {
         check(&spec, "64:ff9b::203.0.113.1", 443, NOTHING, false);
         check(&spec, "2002:c633:6409::1", 443, NOTHING, false);
         check(&spec, "2001:db8::1", 443, NOTHING, true);
+    }
+
+    #[test]
+    fn a_rule_that_allows_the_internet_opens_neither_special_ranges_nor_the_host() {
+        let rules = vec![
+            rule(true, "0.0.0.0/0", None),
+            rule(true, "10.1.0.0/16", None),
+            rule(true, "::/0", None),
+        ];
+        let spec = EgressSpec { rules, deny_by_default: true, ..EgressSpec::default() };
+        check(&spec, "198.51.100.1", 80, NOTHING, true);
+        check(&spec, "2001:db8::1", 80, NOTHING, true);
+        check(&spec, "169.254.169.254", 80, NOTHING, false);
+        check(&spec, "127.0.0.1", 80, NOTHING, false);
+        check(&spec, "::ffff:127.0.0.1", 80, NOTHING, false);
+        check(&spec, "fe80::1", 80, NOTHING, false);
+        check(&spec, "198.51.100.1", 80, HOST, false);
+        check(&spec, "10.1.2.3", 80, NOTHING, true);
+        check(&spec, "10.2.2.3", 80, NOTHING, false);
     }
 
     #[test]
