@@ -6,6 +6,7 @@
 
 mod cluster;
 mod controller;
+mod environments;
 mod figure;
 mod http;
 mod images;
@@ -38,7 +39,7 @@ struct Section {
 
 /// All sections. The memory of this process comes first: later ones leave free memory behind,
 /// which would hide what is used.
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 12] = [
     Section { name: "controller-memory", measure: memory::controller },
     Section { name: "sessions", measure: sessions::measure },
     Section { name: "node-memory", measure: memory::node },
@@ -46,6 +47,7 @@ const SECTIONS: [Section; 10] = [
     Section { name: "placement", measure: placement::measure },
     Section { name: "commands", measure: controller::measure },
     Section { name: "replay", measure: recovery::measure },
+    Section { name: "environment-start", measure: environments::measure },
     Section { name: "environment-python", measure: python::measure },
     Section { name: "schedules", measure: schedules::measure },
     Section { name: "images", measure: images::measure },

@@ -27,6 +27,8 @@ pub enum Goal {
     AtLeast(f64),
     /// The main number, bytes, at most this.
     BytesAtMost(f64),
+    /// The main number, the median in milliseconds, at most this.
+    MsAtMost(f64),
     /// The 99th percentile in milliseconds at most this.
     P99MsAtMost(f64),
     /// The main number, a time, at most so many seconds.
@@ -65,6 +67,7 @@ impl Row {
             Goal::None => None,
             Goal::AtLeast(least) => Some(ours.main() >= least),
             Goal::BytesAtMost(most) => Some(ours.main() <= most),
+            Goal::MsAtMost(most) => Some(ours.main() <= most),
             Goal::P99MsAtMost(most) => Some(ours.p99_ms()? <= most),
             Goal::SecondsAtMost(most) => match ours {
                 Figure::Times { p50, .. } => Some(p50.as_secs_f64() <= most),
@@ -103,6 +106,7 @@ impl Goal {
             Goal::AtLeast(least) => format!("≥ {least}"),
             Goal::BytesAtMost(most) if most < 1048576.0 => format!("≤ {} KiB", most / 1024.0),
             Goal::BytesAtMost(most) => format!("≤ {} MiB", most / 1048576.0),
+            Goal::MsAtMost(most) => format!("p50 ≤ {most} ms"),
             Goal::P99MsAtMost(most) => format!("p99 ≤ {most} ms"),
             Goal::SecondsAtMost(most) => format!("≤ {most} s"),
             Goal::OfPeerAtMost(most) => format!("≤ {most} × the peer"),
@@ -184,6 +188,7 @@ mod tests {
         check(Row::new("fast enough", rate(10.0), Goal::AtLeast(10.0)), Some(true));
         check(Row::new("too slow", rate(9.0), Goal::AtLeast(10.0)), Some(false));
         let times = Figure::times(vec![Duration::from_millis(3); 5]);
+        check(Row::new("in time", times.clone(), Goal::MsAtMost(3.0)), Some(true));
         check(Row::new("late", times.clone(), Goal::P99MsAtMost(2.0)), Some(false));
         let beside = |most| {
             Row::new("beside", times.clone(), Goal::OfPeerAtMost(most))

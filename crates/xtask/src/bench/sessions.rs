@@ -27,6 +27,10 @@ const COUNT_WARM_UP: usize = 20;
 const AT_ONCE: usize = 50;
 const ROUNDS: usize = 8;
 
+/// Pause before a session of the warm pool, and before a burst.
+const PAUSE_WARM: Duration = Duration::from_millis(30);
+const PAUSE_BURST: Duration = Duration::from_millis(2_000);
+
 /// Containers: they take long, and a few say enough.
 const COUNT_DOCKER: usize = 20;
 
@@ -38,6 +42,8 @@ pub fn measure(options: &Options) -> Result<Vec<Row>, Failure> {
     let (alone, bwrap) = runtime.block_on(alone(&server))?;
     let alone = Figure::times(alone);
     let at_once = Figure::times(runtime.block_on(at_once(&server))?);
+    let warm = Figure::times(runtime.block_on(warm(&server))?);
+    let bursts = Figure::times(runtime.block_on(bursts(&server))?);
     let bwrap_at_once = Figure::times(peers::at_once(AT_ONCE, ROUNDS, bwrap_command)?);
     let what = "session, create to first byte, one at a time";
     let goal = Goal::OfPeerAtMost(2.0);
@@ -45,6 +51,8 @@ pub fn measure(options: &Options) -> Result<Vec<Row>, Failure> {
         Row::new(what, alone.clone(), goal).beside("bwrap", Figure::times(bwrap)),
         Row::new("the same, 50 at once", at_once, Goal::P99MsAtMost(25.0))
             .beside("bwrap", bwrap_at_once),
+        Row::new("session from a warm pool, create to first byte", warm, Goal::MsAtMost(2.0)),
+        Row::new("50 sessions at once, after a pause", bursts, Goal::P99MsAtMost(25.0)),
         docker(alone)?,
     ];
     Ok(rows)
@@ -63,6 +71,47 @@ async fn alone(server: &Server) -> Result<(Vec<Duration>, Vec<Duration>), Failur
         }
     }
     Ok((ours, theirs))
+}
+
+/// Sessions with pauses, in which what is kept ready is filled up.
+async fn warm(server: &Server) -> Result<Vec<Duration>, Failure> {
+    let mut connection = Connection::open(server).await?;
+    let mut times = Vec::new();
+    for number in 0..COUNT_WARM_UP + COUNT_ALONE {
+        tokio::time::sleep(PAUSE_WARM).await;
+        let time = session(&mut connection).await?;
+        if number >= COUNT_WARM_UP {
+            times.push(time);
+        }
+    }
+    Ok(times)
+}
+
+/// So many sessions at once, then a pause: what a burst of requests finds. The first round is not
+/// counted: the launcher learns from its misses how many sandboxes are wanted.
+async fn bursts(server: &Arc<Server>) -> Result<Vec<Duration>, Failure> {
+    let mut times = Vec::new();
+    for round in 0..=ROUNDS {
+        let tasks = tokio::task::LocalSet::new();
+        let callers: Vec<_> = (0..AT_ONCE)
+            .map(|_| {
+                let server = server.clone();
+                tasks.spawn_local(async move {
+                    let mut connection = Connection::open(&server).await?;
+                    tokio::time::sleep(PAUSE_BURST).await;
+                    session(&mut connection).await
+                })
+            })
+            .collect();
+        tasks.await;
+        for caller in callers {
+            let time = caller.await.map_err(|error| error.to_string())??;
+            if round > 0 {
+                times.push(time);
+            }
+        }
+    }
+    Ok(times)
 }
 
 async fn at_once(server: &Arc<Server>) -> Result<Vec<Duration>, Failure> {
