@@ -43,6 +43,7 @@ codes! {
     SECRET_IN_USE "secret-in-use" CONFLICT "the secret is in use";
     VOLUME_UNKNOWN "volume-unknown" NOT_FOUND "no such volume";
     VOLUME_IN_USE "volume-in-use" CONFLICT "the volume is in use";
+    ENVIRONMENT_UNKNOWN "environment-unknown" NOT_FOUND "no such environment";
     RUN_UNKNOWN "run-unknown" NOT_FOUND "no such run";
     NODE_UNKNOWN "node-unknown" NOT_FOUND "no such node";
     PROCESS_UNKNOWN "process-unknown" NOT_FOUND "no such process";
@@ -61,11 +62,15 @@ codes! {
     NAME_TWICE "name-twice" UNPROCESSABLE_ENTITY "a name is given twice";
     IDEMPOTENCY_CONFLICT "idempotency-conflict" UNPROCESSABLE_ENTITY "the key was used before";
     PROCESS_FAILED "process-failed" UNPROCESSABLE_ENTITY "the node could not do it";
+    CONTENT_DIGEST "content-digest" UNPROCESSABLE_ENTITY "the content is not what was announced";
+    BUILD_FAILED "build-failed" UNPROCESSABLE_ENTITY "the environment cannot be built";
+    SECRETS_KEY "secrets-key" INTERNAL_SERVER_ERROR "the key of the secrets cannot be used";
     INTERNAL "internal" INTERNAL_SERVER_ERROR "the server failed";
     BUSY "busy" SERVICE_UNAVAILABLE "too much is going on";
     STOPPING "stopping" SERVICE_UNAVAILABLE "the server is stopping";
     NODE_AWAY "node-away" SERVICE_UNAVAILABLE "the node cannot be reached";
     TIME "time-limit" GATEWAY_TIMEOUT "the request took too long";
+    DISK_FULL "disk-full" INSUFFICIENT_STORAGE "the disk is full";
     JOURNAL_FULL "journal-full" INSUFFICIENT_STORAGE "the journal cannot be written";
 }
 

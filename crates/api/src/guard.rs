@@ -7,7 +7,7 @@ use crate::host;
 use crate::limits::REQUESTS_MAX;
 use crate::tokens::Subject;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use std::time::Instant;
@@ -17,6 +17,9 @@ const OPEN_PATHS: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 
 /// The end of a path whose request flows for as long as a process runs.
 pub(crate) const STDIN_PATH_END: &str = "/stdin";
+
+/// The beginning of the paths to which content is put, for as long as it takes to send.
+const CONTENT_PATH: &str = "/v1/content/";
 
 /// Checks a request, has it done, and writes what went wrong.
 pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) -> Response {
@@ -36,7 +39,9 @@ async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, F
         let subject = authenticate(app, request.headers())?;
         request.extensions_mut().insert(subject);
     }
-    if request.uri().path().ends_with(STDIN_PATH_END) {
+    let path = request.uri().path();
+    let is_content = path.starts_with(CONTENT_PATH) && request.method() == Method::PUT;
+    if path.ends_with(STDIN_PATH_END) || is_content {
         // It has a limit of its own, on streams, and takes as long as its client types.
         return Ok(next.run(request).await);
     }

@@ -13,6 +13,8 @@
 mod app;
 mod body;
 mod config;
+mod content;
+mod environments;
 mod events;
 mod failure;
 mod find;
@@ -33,6 +35,7 @@ mod parameters;
 mod processes;
 mod rejections;
 mod router;
+mod secrets;
 mod serve;
 mod services;
 mod sessions;
@@ -41,6 +44,7 @@ mod status;
 mod templates;
 mod tokens;
 mod views;
+mod volumes;
 mod workloads;
 
 pub use config::{Config, PublicAddress, Stopping};

@@ -11,6 +11,10 @@ pub const BODY_BYTES_MAX: usize = MANIFEST_BYTES_MAX;
 /// other request.
 pub(crate) const BODY_BYTES_INLINE_MAX: usize = 64 << 10;
 
+/// Bytes of one file that is sent by its content, which flows: all of a tree. More: refused with
+/// 413.
+pub const CONTENT_BYTES_MAX: u64 = spawnery_environment::limits::TREE_BYTES_MAX;
+
 /// Requests that are worked on at once, streams not counted: many times what the controller needs
 /// to fill its batches. More: refused with 503, to be tried again.
 pub const REQUESTS_MAX: usize = 4096;

@@ -11,7 +11,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use spawnery_cluster::{Command, Difference, Reply, diff};
 use spawnery_manifest::{Format, Manifest};
-use spawnery_model::{Name, Workload};
+use spawnery_model::{Environment, Name, Workload};
 use spawnery_wire::api::{FieldProblem, ManifestReply};
 
 /// Declares workloads: new ones are added, changed ones replaced, equal ones left alone.
@@ -118,6 +118,27 @@ pub(crate) fn session(name: &Name, definition: &str, body: &str) -> Answer<Workl
     })?;
     let only = manifest.workloads.pop();
     only.ok_or_else(|| Failure::new(code::INTERNAL, "the session was lost on its way"))
+}
+
+/// Reads a recipe from `definition`, JSON that stands in `body`.
+pub(crate) fn recipe(name: Option<Name>, definition: &str, body: &str) -> Answer<Environment> {
+    // A manifest names each of its recipes.
+    let key = name.as_ref().map_or("recipe", Name::as_str);
+    let before = format!("{{\"environments\":{{\"{key}\":");
+    let text = format!("{before}{definition}}}}}");
+    let parsed = spawnery_manifest::parse(&text, Format::Json).and_then(complete);
+    let mut manifest = parsed.map_err(|errors| {
+        let place = Place::of(definition, body);
+        let prefix = format!("environments.{key}");
+        let errors = errors.errors().iter().map(|error| {
+            let error = field_problem(error);
+            place.moved(error, before.chars().count(), &prefix)
+        });
+        manifest_failure("the recipe", errors.collect())
+    })?;
+    let only = manifest.environments.pop();
+    let lost = || Failure::new(code::INTERNAL, "the recipe was lost on its way");
+    Ok(Environment { name, ..only.ok_or_else(lost)? })
 }
 
 /// Where a part of a body begins, from 1.

@@ -31,6 +31,9 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
         (name = "jobs", description = "What runs to an end, on a schedule or on demand"),
         (name = "sessions", description = "What is started for somebody"),
         (name = "instances", description = "Executions of all of these"),
+        (name = "environments", description = "Root filesystems, built once and used by many"),
+        (name = "secrets", description = "Values that only instances see"),
+        (name = "volumes", description = "Folders that are kept between instances"),
         (name = "nodes", description = "The machines"),
         (name = "events", description = "What happens"),
         (name = "server", description = "The server itself"),
@@ -40,6 +43,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
         spawnery_wire::api::GapView,
         spawnery_wire::api::EventGapView,
         spawnery_wire::api::ExitedView,
+        spawnery_wire::api::BuildOutputView,
     )),
 )]
 struct Frame;

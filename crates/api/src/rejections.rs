@@ -2,7 +2,7 @@
 
 use crate::failure::{Failure, code};
 use spawnery_cluster::Rejection;
-use spawnery_controller::{StreamError, SubmitError};
+use spawnery_controller::{BuildError, SecretError, StreamError, SubmitError};
 use spawnery_manifest::{ManifestError, ManifestErrors};
 use spawnery_wire::api::FieldProblem;
 
@@ -83,6 +83,33 @@ impl From<StreamError> for Failure {
             StreamError::Controller(error) => error.into(),
         }
     }
+}
+
+impl From<SecretError> for Failure {
+    fn from(error: SecretError) -> Failure {
+        let detail = error.to_string();
+        match error {
+            SecretError::Size { .. } => Failure::new(code::BODY, detail),
+            SecretError::Vault(_) => Failure::new(code::SECRETS_KEY, detail),
+            SecretError::Submit(error) => error.into(),
+        }
+    }
+}
+
+impl From<BuildError> for Failure {
+    fn from(error: BuildError) -> Failure {
+        match error {
+            BuildError::NoNode => Failure::new(code::NODE_AWAY, error.to_string())
+                .hint("start an agent; GET /v1/nodes shows which nodes are up"),
+            BuildError::Secret(error) => error.into(),
+            BuildError::Stream(error) => error.into(),
+        }
+    }
+}
+
+/// Work in another thread was cut off, because the server ends.
+pub(crate) fn unfinished(what: &str) -> Failure {
+    Failure::new(code::INTERNAL, format!("{what} was interrupted"))
 }
 
 impl From<ManifestErrors> for Failure {

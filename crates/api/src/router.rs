@@ -6,8 +6,8 @@ use crate::failure::{Failure, code};
 use crate::guard::guard;
 use crate::tokens::Tokens;
 use crate::{
-    events, health, instances, jobs, logs, manifest, metrics, nodes, openapi, processes, services,
-    sessions, status, templates, workloads,
+    content, environments, events, health, instances, jobs, logs, manifest, metrics, nodes,
+    openapi, processes, secrets, services, sessions, status, templates, volumes, workloads,
 };
 use axum::Router;
 use axum::http::Uri;
@@ -65,6 +65,17 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(processes::write_instance_stdin))
         .routes(routes!(logs::follow_instance_logs))
         .routes(routes!(events::follow_events))
+        .routes(routes!(content::missing_content))
+        .routes(routes!(content::put_content))
+        .routes(routes!(environments::build_environment))
+        .routes(routes!(environments::list_environments))
+        .routes(routes!(environments::prune_environments))
+        .routes(routes!(environments::get_environment))
+        .routes(routes!(environments::export_environment))
+        .routes(routes!(secrets::list_secrets))
+        .routes(routes!(secrets::set_secret, secrets::remove_secret))
+        .routes(routes!(volumes::list_volumes))
+        .routes(routes!(volumes::remove_volume))
         .routes(routes!(nodes::list_nodes))
         .routes(routes!(nodes::get_node, nodes::remove_node))
         .routes(routes!(nodes::drain_node))

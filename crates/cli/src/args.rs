@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Services(commands::services::Services),
     Jobs(commands::jobs::Jobs),
     Instances(commands::instances::Instances),
+    Environment(commands::environment::Environment),
+    Secret(commands::secret::Secret),
+    Volume(commands::volume::Volume),
     Nodes(commands::nodes::Nodes),
     Logs(commands::logs::Logs),
     Events(commands::events::Events),
@@ -88,6 +91,26 @@ pub(crate) struct NodeOptions {
     /// A label of this node, for constraints; may be repeated [env: SPAWNERY_LABELS]
     #[arg(long = "label", id = "labels", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// Let workloads share this machine's network, if they ask for it
+    /// [env: SPAWNERY_ALLOW_HOST_NETWORK]
+    #[arg(long)]
+    allow_host_network: bool,
+    /// A device that workloads may use, if they ask for it; may be repeated
+    /// [env: SPAWNERY_ALLOW_DEVICES]
+    #[arg(long = "allow-device", id = "allow_devices", value_name = "PATH")]
+    allow_devices: Vec<String>,
+    /// A folder that workloads may see, with what is below it; may be repeated
+    /// [env: SPAWNERY_ALLOW_MOUNTS]
+    #[arg(long = "allow-mount", id = "allow_mounts", value_name = "PATH")]
+    allow_mounts: Vec<String>,
+    /// The OCI runtime for `runtime: oci`, such as runc or /usr/bin/runsc [default: runc]
+    /// [env: SPAWNERY_OCI_RUNTIME]
+    #[arg(long, value_name = "COMMAND")]
+    oci_runtime: Option<String>,
+    /// The socket of the Docker engine for `runtime: docker` [default: /var/run/docker.sock]
+    /// [env: SPAWNERY_DOCKER_SOCKET]
+    #[arg(long, value_name = "PATH")]
+    docker_socket: Option<String>,
     /// How much to tell on standard error [default: info] [env: SPAWNERY_LOG_LEVEL]
     #[arg(long, value_name = "LEVEL", value_parser = word_of(&LOG_LEVELS))]
     log_level: Option<String>,

@@ -198,7 +198,7 @@ impl Attached {
                 return;
             };
             match (found.phase, found.waits_for) {
-                (Phase::Pending, Some(reason)) => {
+                (Phase::Pending | Phase::Assigned | Phase::Starting, Some(reason)) => {
                     if !is_said {
                         is_said = true;
                         note(format!("waiting: {reason}"));

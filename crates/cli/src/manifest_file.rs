@@ -2,9 +2,11 @@
 
 use crate::error::CliError;
 use crate::exit::ExitCode;
+use crate::local_content::LocalContent;
 use crate::output::note;
-use spawnery_manifest::{FileSource, Format, Manifest, ManifestErrors};
-use spawnery_model::limits::{FILES_BYTES_MAX, MANIFEST_BYTES_MAX};
+use spawnery_client::Client;
+use spawnery_manifest::{FileSource, Format, LockFile, Manifest, ManifestErrors};
+use spawnery_model::limits::{FILES_BYTES_MAX, LOCK_BYTES_MAX, MANIFEST_BYTES_MAX};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
@@ -14,8 +16,10 @@ use std::path::{Path, PathBuf};
 pub(crate) struct ManifestFile {
     /// Where it is.
     pub(crate) path: PathBuf,
-    /// What it says.
+    /// What it says, with the digests of what lies beside it.
     pub(crate) manifest: Manifest,
+    /// What lies beside it.
+    content: LocalContent,
 }
 
 /// A manifest that cannot be used.
@@ -34,7 +38,11 @@ pub(crate) enum ReadError {
 impl ManifestFile {
     /// Reads the manifest at `path`, and shows what is wrong with it.
     pub(crate) fn read(path: &Path) -> Result<ManifestFile, CliError> {
-        ManifestFile::try_read(path).map_err(|error| match error {
+        ManifestFile::shown(path, ManifestFile::try_read(path))
+    }
+
+    fn shown(path: &Path, read: Result<ManifestFile, ReadError>) -> Result<ManifestFile, CliError> {
+        read.map_err(|error| match error {
             ReadError::File(error) => error,
             ReadError::Manifest { errors, text } => {
                 note(errors.render(&path.display().to_string(), &text).trim_end());
@@ -43,18 +51,61 @@ impl ManifestFile {
         })
     }
 
-    /// Reads the manifest at `path`.
+    /// Reads the manifest at `path` without the lock file beside it, and shows what is wrong.
+    pub(crate) fn read_unlocked(path: &Path) -> Result<ManifestFile, CliError> {
+        ManifestFile::shown(path, ManifestFile::try_read_unlocked(path))
+    }
+
+    /// Reads the manifest at `path` with the lock file beside it, if there is one.
     pub(crate) fn try_read(path: &Path) -> Result<ManifestFile, ReadError> {
+        let mut file = ManifestFile::try_read_unlocked(path)?;
+        // A manifest without environments has no lock file, whatever else is called so.
+        if !file.manifest.recipes().is_empty()
+            && let Some(lock_file) = ManifestFile::read_lock(path).map_err(ReadError::File)?
+        {
+            file.manifest = file.manifest.with_locks(&lock_file);
+        }
+        Ok(file)
+    }
+
+    fn try_read_unlocked(path: &Path) -> Result<ManifestFile, ReadError> {
         let format = Format::of_path(path);
         let format = format.map_err(|error| ReadError::File(CliError::usage(error)))?;
-        let text = read_text(path).map_err(ReadError::File)?;
+        let text = read_text(path, MANIFEST_BYTES_MAX).map_err(ReadError::File)?;
         let folder = path.parent().unwrap_or(Path::new(""));
         let parsed = spawnery_manifest::parse(&text, format);
         let filled = parsed.and_then(|parsed| parsed.with_files(|source| content(folder, source)));
+        let mut content = LocalContent::default();
+        let filled =
+            filled.and_then(|filled| filled.with_trees(|local| content.read(folder, local)));
         match filled {
-            Ok(manifest) => Ok(ManifestFile { path: path.to_owned(), manifest }),
+            Ok(manifest) => Ok(ManifestFile { path: path.to_owned(), manifest, content }),
             Err(errors) => Err(ReadError::Manifest { errors, text }),
         }
+    }
+
+    /// Where the lock file of the manifest at `path` is: beside it, with the ending `.lock`.
+    pub(crate) fn lock_path(path: &Path) -> PathBuf {
+        path.with_extension("lock")
+    }
+
+    /// The lock file of the manifest at `path`, if there is one.
+    pub(crate) fn read_lock(path: &Path) -> Result<Option<LockFile>, CliError> {
+        let path = ManifestFile::lock_path(path);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let text = read_text(&path, LOCK_BYTES_MAX)?;
+        let parsed = LockFile::parse(&text).map_err(|errors| {
+            note(errors.render(&path.display().to_string(), &text).trim_end());
+            CliError::silent(ExitCode::USAGE)
+        });
+        parsed.map(Some)
+    }
+
+    /// Sends what lies beside the manifest, as far as the server does not have it.
+    pub(crate) async fn send(&self, client: &Client) -> Result<(), CliError> {
+        self.content.send(client).await
     }
 
     /// The manifest for the server.
@@ -72,9 +123,9 @@ impl ManifestFile {
     }
 }
 
-fn read_text(path: &Path) -> Result<String, CliError> {
+fn read_text(path: &Path, bytes_max: usize) -> Result<String, CliError> {
     let shown = path.display();
-    let bytes = read_at_most(path, MANIFEST_BYTES_MAX).map_err(|error| {
+    let bytes = read_at_most(path, bytes_max).map_err(|error| {
         CliError::usage(format!("cannot read {shown}: {error}"))
             .hint("see that the path is right and that you may read it")
     })?;
@@ -103,7 +154,7 @@ pub(crate) fn read_file(path: &Path, bytes_max: usize) -> io::Result<(Vec<u8>, u
 }
 
 /// Reads a file up to one byte more than `bytes_max`, so that it is seen when there is more.
-fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
+pub(crate) fn read_at_most(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let file = File::open(path)?;
     file.take(bytes_max as u64 + 1).read_to_end(&mut bytes)?;

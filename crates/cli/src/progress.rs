@@ -43,6 +43,11 @@ impl Progress {
         self.bar.set_message(text.into());
     }
 
+    /// Does `print`, which prints, while the line is out of the way.
+    pub(crate) fn hidden(&self, print: impl FnOnce()) {
+        self.bar.suspend(print);
+    }
+
     /// Does `work`, which blocks, in a thread of its own, and says meanwhile what it is.
     pub(crate) fn during_blocking<T: Send>(text: &str, work: impl FnOnce() -> T + Send) -> T {
         let mut progress = Progress::new();

@@ -183,12 +183,41 @@ impl Client {
     /// Sends a body that comes piece by piece, for as long as it takes.
     pub(crate) async fn upload(
         &self,
+        method: Method,
         target: &Target,
         body: RequestBody,
     ) -> Result<(), ClientError> {
         let content_type = Some("application/octet-stream");
-        let request = self.request(Method::POST, target, content_type, body)?;
+        let request = self.request(method, target, content_type, body)?;
         self.checked(self.exchange(request).await?).await.map(drop)
+    }
+
+    /// Sends bytes as they are, and reads the answer.
+    pub(crate) async fn send_bytes<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &Target,
+        bytes: Vec<u8>,
+    ) -> Result<T, ClientError> {
+        let content_type = Some("application/octet-stream");
+        let request = self.request(method, target, content_type, full(bytes))?;
+        self.read(self.answer(request).await?).await
+    }
+
+    /// Sends a request with JSON whose answer flows.
+    pub(crate) async fn open_with(
+        &self,
+        method: Method,
+        target: &Target,
+        body: &impl Serialize,
+    ) -> Result<Incoming, ClientError> {
+        Ok(self.send_json(method, target, body, None).await?.into_body())
+    }
+
+    /// Opens an answer that flows as bytes.
+    pub(crate) async fn open_bytes(&self, target: &Target) -> Result<Incoming, ClientError> {
+        let request = self.request(Method::GET, target, None, empty())?;
+        Ok(self.answer(request).await?.into_body())
     }
 
     /// Opens a stream of Server-Sent Events, after the one with the id `last_id`.

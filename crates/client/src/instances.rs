@@ -109,7 +109,7 @@ impl Client {
     ) -> Result<(), ClientError> {
         let target = instance_target(instance, "/stdin").query("process", Some(process));
         let body = StreamBody::new(input.map(|piece| piece.map(Frame::data)));
-        self.upload(&target, body.boxed_unsync()).await
+        self.upload(Method::POST, &target, body.boxed_unsync()).await
     }
 
     /// The output of a process, as a stream that goes on by itself when the connection breaks.

@@ -8,17 +8,23 @@
 //! Invariant: what the CLI uses, and nothing hidden. Nothing here prints, and no error or log
 //! holds the token.
 
+mod build;
 mod client;
+mod content;
+mod environments;
 mod error;
 mod instances;
 mod nodes;
 mod query;
+mod secrets;
 mod sse;
 mod stream;
 mod token;
 mod workloads;
 
+pub use build::{BuildItem, BuildStream};
 pub use client::Client;
+pub use content::ExportFormat;
 pub use error::{ClientError, ErrorKind};
 pub use instances::{InstanceQuery, Instances};
 pub use spawnery_wire::api;

@@ -11,7 +11,7 @@ use crate::write_environment::{recipe, surroundings_fields};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use spawnery_model::{File, Kind, Process, Replicas, Workload};
+use spawnery_model::{File, Kind, Name, Process, Replicas, Workload};
 
 impl Manifest {
     /// Writes the manifest as JSON, with every default spelled out.
@@ -51,6 +51,13 @@ impl Manifest {
         let sections = sections.into_iter().filter(|(_, section)| !section.is_empty());
         let sections = sections.map(|(name, section)| (name.to_owned(), Value::Object(section)));
         Value::Object(sections.collect()).to_string()
+    }
+
+    /// Writes the recipe of one of the manifest's environments as JSON, as
+    /// [`recipes`](Manifest::recipes) names it.
+    pub fn recipe_json(&self, name: &Name) -> Option<String> {
+        let recipes = self.recipes();
+        Some(recipe(recipes.get(name)?).to_string())
     }
 }
 

@@ -5,6 +5,7 @@
 //! and take a word that it does not know for what it is, a word. No view holds a value of `env` or
 //! the content of a file: both may be secrets.
 
+mod environment;
 mod instance;
 mod node;
 mod page;
@@ -14,6 +15,11 @@ mod status;
 mod stream;
 mod workload;
 
+pub use environment::{
+    BuildOutputView, BuildProgressView, BuildRequest, EnvironmentView, EnvironmentsReply,
+    MissingReply, MissingRequest, PruneReply, PruneRequest, PrunedView, SecretView, VolumeOnNode,
+    VolumeView, build_event,
+};
 pub use instance::{
     EndView, ExecReply, ExecRequest, ExitView, InstanceView, NodeReference, SessionCreated,
     SessionRequest, SignalRequest,

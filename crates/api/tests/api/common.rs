@@ -154,6 +154,13 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {body}"))
     }
 
+    /// Checks the status of an answer without a body.
+    #[track_caller]
+    pub(crate) fn is(self, status: u16) {
+        let body = String::from_utf8_lossy(&self.body);
+        assert_eq!(self.status.as_u16(), status, "{body}");
+    }
+
     /// The problem of this code, with what every problem has.
     #[track_caller]
     pub(crate) fn problem(self, status: u16, code: &str) -> Value {

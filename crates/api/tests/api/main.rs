@@ -6,6 +6,7 @@ mod describe;
 mod events;
 mod fake_node;
 mod idempotency;
+mod keeping;
 mod limits;
 mod lists;
 mod logs;

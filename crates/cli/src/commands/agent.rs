@@ -50,7 +50,7 @@ async fn serve(context: &Context) -> Outcome {
     let connector = Tls::new(join, &data_dir, token.as_ref()).map_err(|error| {
         CliError::usage(error).hint("`spawnery nodes invite` on the server prints the command")
     })?;
-    let node = Node { name: config.name()?, labels: config.labels() };
+    let node = Node::of(config)?;
     let options = agent_config(data_dir, node)?;
     let secret = token.map(|token| token.secret);
     let started = RunningAgent::start(options, Arc::new(connector), secret).await;

@@ -20,7 +20,9 @@ pub(crate) struct Apply {
 impl Apply {
     pub(crate) async fn run(self, context: &Context) -> Outcome {
         let file = ManifestFile::read(&self.file)?;
-        let reply = context.client()?.apply(file.json()?).await?;
+        let client = context.client()?;
+        file.send(&client).await?;
+        let reply = client.apply(file.json()?).await?;
         diff::show(context, &reply)?;
         Ok(ExitCode::OK)
     }

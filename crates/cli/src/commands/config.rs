@@ -87,7 +87,7 @@ impl Row {
             variable: variable.to_owned(),
             is_set: source.is_some_and(|source| *source != Source::Default),
             source_word: match source {
-                Some(Source::Environment(_)) => "environment".to_owned(),
+                Some(Source::Environment(_)) => "variable".to_owned(),
                 Some(Source::File(..)) => "file".to_owned(),
                 Some(other) => other.to_string(),
                 None => "-".to_owned(),

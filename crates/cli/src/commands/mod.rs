@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod diff;
 pub(crate) mod doctor;
 pub(crate) mod drain;
+pub(crate) mod environment;
 pub(crate) mod events;
 pub(crate) mod instances;
 pub(crate) mod jobs;
@@ -17,10 +18,12 @@ pub(crate) mod nodes;
 pub(crate) mod remove;
 pub(crate) mod run;
 pub(crate) mod schema;
+pub(crate) mod secret;
 pub(crate) mod server;
 pub(crate) mod services;
 pub(crate) mod session;
 pub(crate) mod up;
+pub(crate) mod volume;
 
 use crate::args::Command;
 use crate::context::Context;
@@ -46,6 +49,9 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Services(command) => client(command.run(context)),
         Command::Jobs(command) => client(command.run(context)),
         Command::Instances(command) => client(command.run(context)),
+        Command::Environment(command) => client(command.run(context)),
+        Command::Secret(command) => client(command.run(context)),
+        Command::Volume(command) => client(command.run(context)),
         Command::Nodes(command) => client(command.run(context)),
         Command::Logs(command) => client(command.run(context)),
         Command::Events(command) => client(command.run(context)),

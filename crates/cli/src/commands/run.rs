@@ -5,16 +5,16 @@ use crate::attach::{Attached, Signals, is_input_wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
+use crate::local_content::LocalContent;
 use crate::manifest_file::read_file;
 use crate::place::Place;
-use crate::serve::Private;
+use crate::serve::{NodeOptions, Private};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 use spawnery_client::Client;
 use spawnery_client::api::SessionRequest;
 use spawnery_manifest::{Format, ManifestErrors};
-use spawnery_model::Name;
 use spawnery_model::limits::FILES_BYTES_MAX;
 use std::net::TcpStream;
 use std::path::Path;
@@ -42,9 +42,27 @@ pub(crate) struct Run {
     /// The most processes and threads [env: SPAWNERY_PIDS]
     #[arg(long, value_name = "NUMBER")]
     pids: Option<String>,
-    /// What it can reach: none but itself, or all that the host can [env: SPAWNERY_NETWORK]
-    #[arg(long, value_name = "none|host")]
+    /// What it can reach: none but itself, the internet from an address of its own, or all that
+    /// the host can [env: SPAWNERY_NETWORK]
+    #[arg(long, value_name = "none|private|host")]
     network: Option<String>,
+    /// The image whose files it finds, and whose command it runs unless one is given: of a
+    /// registry, or the path of an OCI layout or an archive
+    #[arg(long, value_name = "IMAGE")]
+    image: Option<String>,
+    /// How it is isolated
+    #[arg(long, value_name = "RUNTIME",
+        value_parser = crate::args::word_of(&["process", "oci", "docker"]))]
+    runtime: Option<String>,
+    /// As whom it runs inside, such as 1000 or 1000:1000
+    #[arg(long, value_name = "UID[:GID]")]
+    user: Option<String>,
+    /// A secret that it is given, as the file /run/secrets/NAME or as a variable
+    #[arg(long, value_name = "NAME[=VARIABLE]")]
+    secret: Vec<String>,
+    /// A volume, and where it is seen instead of /srv/NAME
+    #[arg(long, value_name = "NAME[:PATH]")]
+    volume: Vec<String>,
     /// An environment variable; without a value, that of ours
     #[arg(short, long, value_name = "NAME[=VALUE]")]
     env: Vec<String>,
@@ -61,33 +79,39 @@ pub(crate) struct Run {
     #[arg(short, long)]
     interactive: bool,
     /// The command and its arguments, after --
-    #[arg(last = true, required = true, value_name = "COMMAND")]
+    #[arg(last = true, required_unless_present = "image", value_name = "COMMAND")]
     command: Vec<String>,
 }
 
 impl Run {
     pub(crate) fn run(self, context: &Context) -> Outcome {
         let has_stdin = is_input_wanted(self.interactive);
-        let session = self.session(context, has_stdin)?;
+        let (session, content) = self.session(context, has_stdin)?;
+        let memory = context.config.text("memory").map(str::to_owned);
+        let wanted = Wanted { session, content, has_stdin, memory };
         match existing_server(context)? {
             Some(client) => crate::runtime::client(async {
-                let memory = context.config.text("memory").map(str::to_owned);
-                let ran = run_on(client, Signals::new()?, session, has_stdin, memory).await;
+                let ran = run_on(client, Signals::new()?, wanted).await;
                 ran.map_err(ours)
             }),
             None => crate::runtime::server(async {
-                let memory = context.config.text("memory").map(str::to_owned);
-                let name = context.config.name()?;
-                in_private(name, session, has_stdin, memory).await.map_err(ours)
+                let node = NodeOptions::of(&context.config)?;
+                in_private(node, wanted).await.map_err(ours)
             }),
         }
     }
 
-    /// The session's definition, checked.
-    fn session(&self, context: &Context, has_stdin: bool) -> Result<Value, CliError> {
+    /// The session's definition, checked, and what it takes from this machine.
+    fn session(
+        &self,
+        context: &Context,
+        has_stdin: bool,
+    ) -> Result<(Value, LocalContent), CliError> {
         let mut session = Map::new();
         let mut set = |name: &str, value: Value| session.insert(name.to_owned(), value);
-        set("run", json!(self.command));
+        if !self.command.is_empty() {
+            set("run", json!(self.command));
+        }
         set("stdin", json!(has_stdin));
         for name in ["memory", "cpu", "pids", "network"] {
             if let Some(text) = context.config.text(name) {
@@ -107,9 +131,35 @@ impl Run {
         if !self.file.is_empty() {
             set("files", Value::Object(files(&self.file)?));
         }
-        let session = Value::Object(session);
-        check(&session)?;
-        Ok(session)
+        self.surroundings(&mut session);
+        checked(&Value::Object(session))
+    }
+
+    /// Adds what it finds around its process.
+    fn surroundings(&self, session: &mut Map<String, Value>) {
+        let mut set = |name: &str, value: Value| session.insert(name.to_owned(), value);
+        if let Some(image) = &self.image {
+            set("environment", json!({ "base": { "image": image } }));
+        }
+        if let Some(runtime) = &self.runtime {
+            set("runtime", json!(runtime));
+        }
+        if let Some(user) = &self.user {
+            set("user", json!(user));
+        }
+        let pairs = |given: &[String], separator: char, field: &str| -> Value {
+            let pair = |text: &String| match text.split_once(separator) {
+                Some((name, second)) => json!({ "name": name, field: second }),
+                None => json!({ "name": text }),
+            };
+            given.iter().map(pair).collect()
+        };
+        if !self.secret.is_empty() {
+            set("secrets", pairs(&self.secret, '=', "variable"));
+        }
+        if !self.volume.is_empty() {
+            set("volumes", pairs(&self.volume, ':', "path"));
+        }
     }
 }
 
@@ -122,29 +172,29 @@ pub(crate) fn ours(error: CliError) -> CliError {
     }
 }
 
-async fn run_on(
-    client: Client,
-    signals: Signals,
+/// What is to be run.
+struct Wanted {
     session: Value,
+    content: LocalContent,
     has_stdin: bool,
+    /// Its memory limit, for the reason when it is reached.
     memory: Option<String>,
-) -> Outcome {
+}
+
+async fn run_on(client: Client, signals: Signals, wanted: Wanted) -> Outcome {
+    let Wanted { session, content, has_stdin, memory } = wanted;
+    content.send(&client).await?;
     let request = SessionRequest { session: Some(session), ..SessionRequest::default() };
     let created = client.create_session(&request).await?;
     let attached = Attached { client, instance: created.id, process: 0, has_stdin, memory };
     attached.follow(signals).await
 }
 
-async fn in_private(
-    name: Name,
-    session: Value,
-    has_stdin: bool,
-    memory: Option<String>,
-) -> Outcome {
+async fn in_private(node: NodeOptions, wanted: Wanted) -> Outcome {
     let signals = Signals::new()?;
-    let server = Private::start(name).await?;
+    let server = Private::start(node).await?;
     let outcome = match server.client() {
-        Ok(client) => run_on(client, signals, session, has_stdin, memory).await,
+        Ok(client) => run_on(client, signals, wanted).await,
         Err(error) => Err(error),
     };
     server.stop().await?;
@@ -207,14 +257,17 @@ fn files(given: &[String]) -> Result<Map<String, Value>, CliError> {
     Ok(files)
 }
 
-/// Checks the definition as part of a manifest, so that what is wrong is named by its option.
-fn check(session: &Value) -> Result<(), CliError> {
+/// Checks the definition as part of a manifest, so that what is wrong is named by its option, and
+/// gives it back with the digests of what it takes from this machine.
+fn checked(session: &Value) -> Result<(Value, LocalContent), CliError> {
     let text = json!({ "sessions": { CHECKED_NAME: session } }).to_string();
+    let mut content = LocalContent::default();
     let parsed = spawnery_manifest::parse(&text, Format::Json);
-    match parsed {
-        Ok(_) => Ok(()),
-        Err(errors) => Err(shown(&errors)),
-    }
+    let read = parsed
+        .and_then(|parsed| parsed.with_trees(|local| content.read(Path::new(""), local)))
+        .map_err(|errors| shown(&errors))?;
+    let json = serde_json::from_str::<Value>(&read.to_json()).map_err(CliError::failed)?;
+    Ok((json["sessions"][CHECKED_NAME].clone(), content))
 }
 
 /// The first of the errors, about an option instead of a field.
@@ -224,10 +277,13 @@ fn shown(errors: &ManifestErrors) -> CliError {
     };
     let prefix = format!("sessions.{CHECKED_NAME}.");
     let field = error.field.strip_prefix(&prefix).unwrap_or(&error.field);
-    let option = match field.split('.').next().unwrap_or(field) {
+    let option = match field.split(['.', '[']).next().unwrap_or(field) {
         "files" => "--file".to_owned(),
         "duration" => "--timeout".to_owned(),
         "run" => "the command".to_owned(),
+        "environment" => "--image".to_owned(),
+        "secrets" => "--secret".to_owned(),
+        "volumes" => "--volume".to_owned(),
         other => format!("--{}", other.replace('_', "-")),
     };
     let shown = CliError::usage(format!("{option}: {}; expected {}", error.found, error.expected));

@@ -7,6 +7,9 @@ use crate::table::{Cell, Table};
 use crate::words::age;
 use owo_colors::Style;
 use spawnery_client::api::{PhaseCounts, ServiceView};
+use spawnery_client::{Client, ClientError, InstanceQuery};
+use spawnery_model::Name;
+use std::collections::BTreeMap;
 
 /// List services
 #[derive(Debug, clap::Args)]
@@ -23,14 +26,30 @@ impl Services {
             Some(name) => vec![client.service(name).await?],
             None => client.services().await?,
         };
+        let reasons = reasons(&client).await?;
         let none = "There are no services: declare some with `spawnery apply FILE`.";
-        context.output.data(&services, || table(&services), none)?;
+        context.output.data(&services, || table(&services, &reasons), none)?;
         Ok(ExitCode::OK)
     }
 }
 
-/// Services as a table.
-pub(crate) fn table(services: &[ServiceView]) -> Table {
+/// What instances of services wait for: `pending: building environment, step 3 of 5`.
+pub(crate) async fn reasons(client: &Client) -> Result<BTreeMap<Name, String>, ClientError> {
+    let query = InstanceQuery {
+        kind: Some("service".to_owned()),
+        state: Some("live".to_owned()),
+        ..InstanceQuery::default()
+    };
+    let instances = client.instances(&query).await?.into_iter();
+    let reasons = instances.filter_map(|instance| {
+        let reason = instance.waits_for?;
+        Some((instance.workload, format!("{}: {reason}", instance.phase.word())))
+    });
+    Ok(reasons.collect())
+}
+
+/// Services as a table, with what they wait for.
+pub(crate) fn table(services: &[ServiceView], reasons: &BTreeMap<Name, String>) -> Table {
     let mut table = Table::new(&["SERVICE", "READY", "AGE", "URL", "STATE"]);
     for service in services {
         let ready = service.phases.ready;
@@ -40,12 +59,16 @@ pub(crate) fn table(services: &[ServiceView]) -> Table {
         };
         let is_whole = service.replicas.is_none_or(|count| ready >= u64::from(count));
         let style = if is_whole { Style::new().green() } else { Style::new().yellow() };
+        let state = match reasons.get(&service.name) {
+            Some(reason) if !is_whole => reason.clone(),
+            _ => state(service),
+        };
         table.row([
             service.name.as_str().into(),
             Cell::styled(format!("{ready}/{wanted}"), style),
             age(service.changed_at_ms).into(),
             service.urls.first().cloned().unwrap_or_default().into(),
-            state(service).into(),
+            state.into(),
         ]);
     }
     table

@@ -10,6 +10,7 @@ use crate::manifest_file::ManifestFile;
 use serde_json::Value;
 use spawnery_client::InstanceQuery;
 use spawnery_client::api::{ExecRequest, SessionRequest};
+use spawnery_manifest::Manifest;
 use spawnery_model::Name;
 use std::path::PathBuf;
 
@@ -87,8 +88,13 @@ impl Session {
 }
 
 async fn create(context: &Context, template: Option<String>, file: Option<PathBuf>) -> Outcome {
+    let client = context.client()?;
     let request = match (template, file) {
-        (_, Some(path)) => inline(&ManifestFile::read(&path)?)?,
+        (_, Some(path)) => {
+            let file = ManifestFile::read(&path)?;
+            file.send(&client).await?;
+            inline(&file)?
+        }
         (template, None) => {
             let text = template.unwrap_or_default();
             let name = Name::new(text.as_str());
@@ -98,7 +104,7 @@ async fn create(context: &Context, template: Option<String>, file: Option<PathBu
             SessionRequest { template: Some(name), ..SessionRequest::default() }
         }
     };
-    let created = context.client()?.create_session(&request).await?;
+    let created = client.create_session(&request).await?;
     context.output.said(&created, &created.id.to_string())?;
     Ok(ExitCode::OK)
 }
@@ -106,7 +112,9 @@ async fn create(context: &Context, template: Option<String>, file: Option<PathBu
 /// The request for a session with the only definition of a manifest.
 fn inline(file: &ManifestFile) -> Result<SessionRequest, CliError> {
     let unreadable = |error| CliError::failed(format!("the manifest cannot be sent: {error}"));
-    let json: Value = serde_json::from_str(&file.json()?).map_err(unreadable)?;
+    // The names of environments are known in the manifest only.
+    let alone = Manifest { environments: Vec::new(), ..file.manifest.clone() };
+    let json: Value = serde_json::from_str(&alone.to_json()).map_err(unreadable)?;
     let sessions = json.get("sessions").and_then(Value::as_object);
     let mut sessions = sessions.into_iter().flatten();
     match (sessions.next(), sessions.next()) {

@@ -100,6 +100,7 @@ async fn watch(
         followers.add(instance.id, instance.workload.as_str());
     }
     if let Some(file) = file {
+        file.send(client).await?;
         client.apply(file.json()?).await?;
     }
     let services = until_ready(client, &mut events, &mut followers).await?;
@@ -153,8 +154,12 @@ async fn until_ready(
         if waiting.is_empty() || Instant::now() > until {
             return Ok(services);
         }
-        let names: Vec<&str> = waiting.iter().map(|service| service.name.as_str()).collect();
-        progress.say(format!("starting {}", names.join(", ")));
+        let reasons = services::reasons(client).await?;
+        let names = waiting.iter().map(|service| match reasons.get(&service.name) {
+            Some(reason) => format!("{} ({reason})", service.name),
+            None => service.name.to_string(),
+        });
+        progress.say(format!("starting {}", names.collect::<Vec<_>>().join(", ")));
         // Any news is a reason to look again.
         let news = tokio::time::timeout(LOOK, events.next()).await;
         if let Ok(item) = news
@@ -182,7 +187,8 @@ async fn summary(
     let jobs = client.jobs().await?;
     let templates = client.templates().await?;
     if !services.is_empty() {
-        output.table(&services::table(services), "")?;
+        let reasons = services::reasons(client).await?;
+        output.table(&services::table(services, &reasons), "")?;
         output.line("")?;
     }
     if !jobs.is_empty() {

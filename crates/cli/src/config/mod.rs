@@ -15,7 +15,8 @@ use clap::parser::ValueSource;
 use command_line::Added;
 use file::Entry;
 use settings::{parse_boolean, parse_label, setting};
-use spawnery_model::Name;
+use spawnery_agent::Runtimes;
+use spawnery_model::{Allowances, Name};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -211,6 +212,39 @@ impl Config {
         labels.filter_map(|label| parse_label(label).ok()).collect()
     }
 }
+
+impl Config {
+    /// What the node lets instances use of it.
+    pub(crate) fn allowances(&self) -> Allowances {
+        let items = |name| self.value(name).map(|value| value.items.clone()).unwrap_or_default();
+        Allowances {
+            host_network: self.is_on("allow_host_network"),
+            devices: items("allow_devices"),
+            mounts: items("allow_mounts"),
+            ..Allowances::default()
+        }
+    }
+
+    /// Where the node's runtimes beside the process runtime are.
+    pub(crate) fn runtimes(&self) -> Runtimes {
+        let mut runtimes = Runtimes::default();
+        let command = self.text("oci_runtime").unwrap_or_default();
+        let mut words = command.split_whitespace().map(str::to_owned);
+        if let Some(program) = words.next() {
+            let name = program.rsplit('/').next().unwrap_or_default();
+            runtimes.oci.shares_kernel = !OWN_KERNEL.iter().any(|start| name.starts_with(start));
+            runtimes.oci.program = program;
+            runtimes.oci.arguments = words.collect();
+        }
+        if let Some(socket) = self.text("docker_socket") {
+            runtimes.docker.socket = socket.to_owned();
+        }
+        runtimes
+    }
+}
+
+/// How the names of OCI runtimes start that run a kernel of their own (gVisor, Kata Containers).
+const OWN_KERNEL: [&str; 2] = ["runsc", "kata"];
 
 fn defaults(sources: &Sources<'_>) -> BTreeMap<&'static str, Value> {
     let data = place::data_default(sources.is_root, sources.environment);

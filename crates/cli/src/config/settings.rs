@@ -27,6 +27,17 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("agent", Some("--no-agent"), "SPAWNERY_AGENT", boolean),
     one("name", Some("--name"), "SPAWNERY_NAME", name),
     Setting { is_list: true, ..one("labels", Some("--label"), "SPAWNERY_LABELS", label) },
+    one("allow_host_network", Some("--allow-host-network"), "SPAWNERY_ALLOW_HOST_NETWORK", boolean),
+    Setting {
+        is_list: true,
+        ..one("allow_devices", Some("--allow-device"), "SPAWNERY_ALLOW_DEVICES", device)
+    },
+    Setting {
+        is_list: true,
+        ..one("allow_mounts", Some("--allow-mount"), "SPAWNERY_ALLOW_MOUNTS", folder)
+    },
+    one("oci_runtime", Some("--oci-runtime"), "SPAWNERY_OCI_RUNTIME", any),
+    one("docker_socket", Some("--docker-socket"), "SPAWNERY_DOCKER_SOCKET", folder),
     one("join", Some("--join"), "SPAWNERY_JOIN", any),
     secret("join_token", Some("--token"), "SPAWNERY_JOIN_TOKEN"),
     one("url", Some("--url"), "SPAWNERY_URL", url),
@@ -134,7 +145,24 @@ fn color(text: &str) -> Result<(), String> {
 }
 
 fn network(text: &str) -> Result<(), String> {
-    one_of(text, &["none", "host"])
+    one_of(text, &["none", "private", "host"])
+}
+
+fn device(text: &str) -> Result<(), String> {
+    match text.starts_with("/dev/") && folder(text).is_ok() {
+        true => Ok(()),
+        false => Err("a device below /dev such as /dev/kvm".to_owned()),
+    }
+}
+
+fn folder(text: &str) -> Result<(), String> {
+    let expected = "an absolute path without `.`, `..` and double slashes".to_owned();
+    let rest = text.strip_prefix('/').ok_or_else(|| expected.clone())?;
+    let is_plain = |part: &str| !matches!(part, "" | "." | "..");
+    match rest.split('/').all(is_plain) {
+        true => Ok(()),
+        false => Err(expected),
+    }
 }
 
 fn one_of(text: &str, words: &[&str]) -> Result<(), String> {

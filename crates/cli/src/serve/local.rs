@@ -57,9 +57,9 @@ pub(crate) fn agent_config(
         capacity: None,
         launcher_exe,
         version: VERSION.to_owned(),
-        allowances: spawnery_model::Allowances::default(),
+        allowances: node.allowances,
         build: spawnery_agent::BuildSettings::default(),
-        runtimes: spawnery_agent::Runtimes::default(),
+        runtimes: node.runtimes,
         environments_bytes_max: spawnery_model::limits::ENVIRONMENTS_BYTES_DEFAULT.0,
     })
 }

@@ -14,13 +14,13 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place::{Place, ServerFile};
-use spawnery_agent::{Agent, AgentError};
+use spawnery_agent::{Agent, AgentError, Runtimes};
 use spawnery_api::{PublicAddress, Stopping, Tokens};
 use spawnery_client::Client;
 use spawnery_controller::tls::Authority;
 use spawnery_controller::{Controller, EngineFailure};
 use spawnery_gateway::Gateway;
-use spawnery_model::Name;
+use spawnery_model::{Allowances, Name};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use tokio::net::TcpListener;
@@ -52,12 +52,25 @@ pub(crate) struct NodeOptions {
     pub(crate) name: Name,
     /// Its labels.
     pub(crate) labels: BTreeMap<String, String>,
+    /// What it lets instances use of this machine.
+    pub(crate) allowances: Allowances,
+    /// Where the runtimes beside the process runtime are.
+    pub(crate) runtimes: Runtimes,
+}
+
+impl NodeOptions {
+    /// What the configuration says.
+    pub(crate) fn of(config: &Config) -> Result<NodeOptions, CliError> {
+        let (name, labels) = (config.name()?, config.labels());
+        let (allowances, runtimes) = (config.allowances(), config.runtimes());
+        Ok(NodeOptions { name, labels, allowances, runtimes })
+    }
 }
 
 impl Options {
     /// What the configuration says.
     pub(crate) fn of(config: &Config) -> Result<Options, CliError> {
-        let node = NodeOptions { name: config.name()?, labels: config.labels() };
+        let node = NodeOptions::of(config)?;
         Ok(Options {
             place: Place::new(config.data()?).create()?,
             listen: config.listen()?,

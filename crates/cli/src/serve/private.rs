@@ -5,7 +5,7 @@ use super::{NodeOptions, Options, Server, end};
 use crate::error::CliError;
 use crate::place::Place;
 use spawnery_client::Client;
-use spawnery_model::Name;
+use spawnery_model::Allowances;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,7 +25,7 @@ pub(crate) struct Private {
 
 impl Private {
     /// Starts a server that nobody else is told of.
-    pub(crate) async fn start(name: Name) -> Result<Private, CliError> {
+    pub(crate) async fn start(node: NodeOptions) -> Result<Private, CliError> {
         let owner_only = Permissions::from_mode(0o700);
         let mut builder = tempfile::Builder::new();
         let folder = builder.prefix(PREFIX).permissions(owner_only).tempdir();
@@ -37,7 +37,9 @@ impl Private {
             CliError::failed(format!("cannot use {}: {error}", folder.path().display()))
                 .hint("name another place with TMPDIR")
         })?;
-        let node = NodeOptions { name, labels: BTreeMap::new() };
+        // Whoever starts it for one command says in that command what may be reached.
+        let allowances = Allowances { host_network: true, ..node.allowances };
+        let node = NodeOptions { labels: BTreeMap::new(), allowances, ..node };
         let options = Options {
             place: Place::new(folder.path()).create()?,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),

@@ -91,7 +91,7 @@ fn options_of_commands_are_shown_with_their_source() {
     check("run", "env", Some("********"), Some(&file));
     check("session.exec", "working_directory", None, None);
     let brief = shown(&[]);
-    assert!(brief.contains("[logs]") && brief.contains("environment"), "{brief}");
+    assert!(brief.contains("[logs]") && brief.contains("variable"), "{brief}");
     assert!(brief.contains(&format!("file: {file}")), "{brief}");
     assert!(!brief.contains("[session.exec]") && !brief.contains("s3cret"), "{brief}");
     let all = shown(&["--all"]);

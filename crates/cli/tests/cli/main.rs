@@ -3,6 +3,7 @@
 mod agent;
 mod commands;
 mod config;
+mod environments;
 mod fleet;
 mod kill;
 mod manifests;

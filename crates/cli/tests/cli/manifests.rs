@@ -5,7 +5,7 @@ use crate::support::Home;
 #[test]
 fn the_examples_are_valid() {
     let home = Home::new();
-    for name in ["tour.yaml", "fleet.toml", "jobs.json"] {
+    for name in ["tour.yaml", "fleet.toml", "jobs.json", "environment.yaml"] {
         let path = format!("{}/../../examples/{name}", env!("CARGO_MANIFEST_DIR"));
         home.output(&["check", &path]).expect(0).prints("valid");
     }

@@ -90,7 +90,7 @@ fn what_is_wrong_is_said_with_the_option_and_the_mend() {
     };
     check(&["--memory", "64X", "--", "ls"], 2, &["--memory", "`64X`", "512M"]);
     check(&["--cpu", "many", "--", "ls"], 2, &["--cpu", "`many`"]);
-    check(&["--network", "all", "--", "ls"], 2, &["--network", "none, host"]);
+    check(&["--network", "all", "--", "ls"], 2, &["--network", "none, private, host"]);
     check(&["--file", "a", "--", "ls"], 2, &["--file", "FILE:PATH"]);
     check(&["--file", "none:/a", "--", "ls"], 2, &["--file", "none", "No such file"]);
     check(&["--env", "NOT_THERE", "--", "ls"], 2, &["--env", "NAME=VALUE"]);
