@@ -87,22 +87,27 @@ version = 1
 ";
 
 fn write_lock(text: &mut String, name: &Name, lock: &EnvironmentLock) {
+    // All fields by name, so that a new one cannot be forgotten here.
+    let EnvironmentLock { recipe, image, apt, python, requirements, commit, base } = lock;
     let mut line = |shown: String| {
         text.push_str(&shown);
         text.push('\n');
     };
     let string = |text: &str| toml::Value::from(text).to_string();
     line(format!("\n[environments.{name}]"));
-    line(format!("recipe = {}", string(&lock.recipe)));
-    let optional = [("image", &lock.image), ("python", &lock.python), ("commit", &lock.commit)];
+    line(format!("recipe = {}", string(recipe)));
+    let optional = [("image", image), ("python", python), ("commit", commit)];
     for (field, value) in optional {
         if let Some(value) = value {
             line(format!("{field} = {}", string(value)));
         }
     }
-    if !lock.apt.is_empty() {
-        line("apt = [".to_owned());
-        for package in &lock.apt {
+    for (field, packages) in [("base", base), ("apt", apt)] {
+        if packages.is_empty() {
+            continue;
+        }
+        line(format!("{field} = ["));
+        for package in packages {
             let mut shown = format!("    {{ name = {}", string(&package.name));
             let fields = [
                 ("version", &package.version),
@@ -117,9 +122,9 @@ fn write_lock(text: &mut String, name: &Name, lock: &EnvironmentLock) {
         }
         line("]".to_owned());
     }
-    if !lock.requirements.is_empty() {
+    if !requirements.is_empty() {
         line("requirements = [".to_owned());
-        for requirement in &lock.requirements {
+        for requirement in requirements {
             line(format!("    {},", string(requirement)));
         }
         line("]".to_owned());
@@ -184,12 +189,15 @@ const LOCK_FIELDS: &[Field<EnvironmentLock>] = &[
         read: |reader, node, draft| draft.commit = commit(reader, node),
     },
     Field {
+        name: "base",
+        doc: "All Debian packages of the base.",
+        schema: packages_schema,
+        read: |reader, node, draft| draft.base = packages(reader, node),
+    },
+    Field {
         name: "apt",
-        doc: "All Debian packages that are installed.",
-        schema: || {
-            let required = ["name", "version", "architecture", "sha256"];
-            schema::list_of(schema::object(&[PACKAGE_FIELDS], &required))
-        },
+        doc: "All Debian packages that are installed onto the base.",
+        schema: packages_schema,
         read: |reader, node, draft| draft.apt = packages(reader, node),
     },
     Field {
@@ -199,6 +207,11 @@ const LOCK_FIELDS: &[Field<EnvironmentLock>] = &[
         read: |reader, node, draft| draft.requirements = requirements(reader, node),
     },
 ];
+
+fn packages_schema() -> Json {
+    let required = ["name", "version", "architecture", "sha256"];
+    schema::list_of(schema::object(&[PACKAGE_FIELDS], &required))
+}
 
 /// Reads a lock.
 pub(crate) fn lock(reader: &mut Reader, node: &Node) -> Option<EnvironmentLock> {

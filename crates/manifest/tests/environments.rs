@@ -178,7 +178,12 @@ fn lock() -> EnvironmentLock {
         python: Some("3.11.2".to_owned()),
         requirements: vec![format!("requests==2.31.0 --hash=sha256:{}", "3d".repeat(32))],
         commit: Some("4e".repeat(20)),
-        base: Vec::new(),
+        base: vec![LockedPackage {
+            name: "base-files".to_owned(),
+            version: "12.4".to_owned(),
+            architecture: "amd64".to_owned(),
+            sha256: "5f".repeat(32),
+        }],
     }
 }
 

@@ -14,10 +14,11 @@ use std::collections::BTreeMap;
 
 const FORMATS: [Format; 3] = [Format::Yaml, Format::Toml, Format::Json];
 
-const EXAMPLES: [(Format, &str); 3] = [
+const EXAMPLES: [(Format, &str); 4] = [
     (Format::Yaml, include_str!("../../../examples/tour.yaml")),
     (Format::Toml, include_str!("../../../examples/fleet.toml")),
     (Format::Json, include_str!("../../../examples/jobs.json")),
+    (Format::Yaml, include_str!("../../../examples/environment.yaml")),
 ];
 
 /// Checks that a manifest is read back from its canonical form, or that its errors lie within
