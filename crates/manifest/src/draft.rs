@@ -106,6 +106,7 @@ impl Draft {
         };
         let may_run_nothing = has_command(environment.as_deref()) || self.around.is_wrong();
         let surroundings = self.surroundings(environment, reader);
+        let cpu = self.cpu();
         let restart = self.restart.finish(policy_default, reader);
         if !self.run_given && !may_run_nothing {
             let found = format!("the {} `{name}` does not say what to run", kind.word());
@@ -133,27 +134,19 @@ impl Draft {
                 }),
                 KindWord::Session => Kind::Session(SessionSettings { duration_max: self.duration }),
             },
-            process: {
-                let shares =
-                    self.cpu_shares.map(|(share, _)| Cpu { reserved: share, max: Some(share) });
-                let cpu = self
-                    .cpu
-                    .or(shares)
-                    .unwrap_or(Cpu { reserved: CPU_RESERVED_DEFAULT, max: None });
-                Process {
-                    run,
-                    env: self.env,
-                    memory: self.memory.unwrap_or(MEMORY_DEFAULT),
-                    cpu_reserved: cpu.reserved,
-                    cpu_max: cpu.max,
-                    disk_max: self.disk,
-                    pids_max: self.pids.unwrap_or(PIDS_DEFAULT),
-                    ports: self.ports,
-                    working_directory: self.working_directory,
-                    network: self.network,
-                    files: self.files,
-                    stdin: self.stdin.then_some(true),
-                }
+            process: Process {
+                run,
+                env: self.env,
+                memory: self.memory.unwrap_or(MEMORY_DEFAULT),
+                cpu_reserved: cpu.reserved,
+                cpu_max: cpu.max,
+                disk_max: self.disk,
+                pids_max: self.pids.unwrap_or(PIDS_DEFAULT),
+                ports: self.ports,
+                working_directory: self.working_directory,
+                network: self.network,
+                files: self.files,
+                stdin: self.stdin.then_some(true),
             },
             restart,
             stop: self.stop.finish(),
@@ -162,6 +155,13 @@ impl Draft {
             surroundings,
         };
         Some((workload, self.sources))
+    }
+
+    /// The processor share, from `cpu` or `cpuShares` or neither.
+    fn cpu(&self) -> Cpu {
+        let shares = self.cpu_shares.map(|(share, _)| Cpu { reserved: share, max: Some(share) });
+        let default = Cpu { reserved: CPU_RESERVED_DEFAULT, max: None };
+        self.cpu.or(shares).unwrap_or(default)
     }
 
     fn check_sizes(&self, span: Span, reader: &mut Reader) {
