@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::launcher::store;
+use crate::protections::Protections;
 use crate::rootfs::{PrepareError, failed, host_user, make_dir};
 
 /// Folder in the data folder with the lowest layer of all sandboxes' roots.
@@ -97,7 +98,10 @@ const NSSWITCH: &str = "passwd: files\ngroup: files\nshadow: files\nhosts: files
 
 /// Makes the base folder, unless an earlier launcher made the same since the machine was
 /// booted. Returns the top folders of the host that are real ones.
-pub(crate) fn prepare(rootful: bool) -> Result<Vec<&'static str>, PrepareError> {
+pub(crate) fn prepare(
+    rootful: bool,
+    protections: Protections,
+) -> Result<Vec<&'static str>, PrepareError> {
     let base = Path::new(BASE_DIR);
     let names = allowed_names();
     let wanted = fingerprint(&names, rootful).to_string();
@@ -114,7 +118,7 @@ pub(crate) fn prepare(rootful: bool) -> Result<Vec<&'static str>, PrepareError> 
         _ => {}
     }
     store::remove(base).map_err(|error| failed("remove the old base folder", error))?;
-    let real = make(base, &names, host_user(rootful))?;
+    let real = make(base, &names, host_user(rootful, protections))?;
     fs::write(FINGERPRINT_FILE, wanted)
         .map_err(|error| failed(format!("write {FINGERPRINT_FILE}"), error))?;
     Ok(real)

@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
+use crate::protections::{Protection, Protections};
 use crate::protocol::Usage;
 
 /// What a hierarchy can do for us.
@@ -56,6 +57,16 @@ pub(crate) struct Limits {
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) cpu_millis_max: Option<u32>,
     pub(crate) pids_max: Option<u32>,
+}
+
+impl Limits {
+    /// Without those that a test has switched off.
+    pub(crate) fn weakened(mut self, protections: Protections) -> Self {
+        self.memory_bytes = self.memory_bytes.filter(|_| protections.has(Protection::MemoryLimit));
+        self.cpu_millis_max = self.cpu_millis_max.filter(|_| protections.has(Protection::CpuLimit));
+        self.pids_max = self.pids_max.filter(|_| protections.has(Protection::PidsLimit));
+        self
+    }
 }
 
 impl Cgroups {

@@ -15,6 +15,7 @@ pub mod launcher;
 pub mod limits;
 pub mod log;
 pub mod network;
+pub mod protections;
 pub mod protocol;
 pub mod spec;
 pub mod tool;

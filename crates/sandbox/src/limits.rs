@@ -43,6 +43,13 @@ pub const PROCESSES_MAX: u32 = 100_000;
 /// Default size of `/tmp`, in bytes. It is counted to the memory of the instance.
 pub const TMP_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 
+/// Bytes of the size of `/tmp` for each file that may be there: each takes about a kilobyte of the
+/// kernel's memory, which the size does not count, so files alone can use up a quarter more.
+pub const TMP_BYTES_PER_FILE: u64 = 4 * 1024;
+
+/// Files that even the smallest `/tmp` may have.
+pub const TMP_FILES_MIN: u64 = 1024;
+
 /// Soft limit of open files: programs that use `select` break above 1024 (see `select(2)`).
 pub const OPEN_FILES_SOFT: u64 = 1024;
 

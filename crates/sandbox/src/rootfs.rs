@@ -14,6 +14,7 @@ use rustix::mount::{
 
 use crate::base;
 use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, USER_ID};
+use crate::protections::{Protection, Protections};
 use crate::sys::{self, Cloned};
 
 /// Mount point, in the data folder, of the clone of `/usr`.
@@ -54,6 +55,8 @@ pub(crate) struct Rootfs {
     pub(crate) system_dirs: Vec<&'static str>,
     /// Files and folders of `/proc` to hide, relative to the root.
     pub(crate) proc_hidden: Vec<(&'static str, Hidden)>,
+    /// What is on.
+    pub(crate) protections: Protections,
 }
 
 /// How something in `/proc` is taken out of reach.
@@ -74,23 +77,24 @@ pub struct PrepareError {
 
 /// Prepares the shared parts in the current folder, which is the data folder. With root it
 /// moves this process into a mount namespace of its own.
-pub(crate) fn prepare(rootful: bool) -> Result<Rootfs, PrepareError> {
-    let system_dirs = base::prepare(rootful)?;
+pub(crate) fn prepare(rootful: bool, protections: Protections) -> Result<Rootfs, PrepareError> {
+    let system_dirs = base::prepare(rootful, protections)?;
     let mut rootfs = Rootfs {
         rootful,
         usr: UsrView::ReadOnly,
         usr_reason: None,
         dev_template: false,
         system_dirs,
-        proc_hidden: proc_hidden(),
+        proc_hidden: proc_hidden(protections),
+        protections,
     };
     if rootful {
         enter_private_mounts().map_err(|error| failed("unshare the mount namespace", error))?;
-        match stage_usr() {
+        match stage_usr(protections) {
             Ok(()) => rootfs.usr = UsrView::Writable,
             Err(error) => rootfs.usr_reason = Some(error.to_string()),
         }
-        rootfs.dev_template = stage_dev().is_ok();
+        rootfs.dev_template = stage_dev(protections).is_ok();
     }
     Ok(rootfs)
 }
@@ -101,8 +105,13 @@ pub(crate) fn failed(step: impl Into<String>, error: io::Error) -> PrepareError 
 }
 
 /// The id on the host of the workload's user, or `None` where it is our own.
-pub(crate) fn host_user(rootful: bool) -> Option<u32> {
-    rootful.then_some(HOST_ID_BASE + USER_ID)
+pub(crate) fn host_user(rootful: bool, protections: Protections) -> Option<u32> {
+    rootful.then_some(first_host_id(protections) + USER_ID)
+}
+
+/// The id on the host of user 0 of sandboxes with a range of their own.
+pub(crate) fn first_host_id(protections: Protections) -> u32 {
+    if protections.has(Protection::IdRange) { HOST_ID_BASE } else { 0 }
 }
 
 /// Makes a folder with exactly this mode, owned by `owner`.
@@ -124,7 +133,7 @@ fn enter_private_mounts() -> io::Result<()> {
 ///
 /// Its user then reads what on the host only root may read. Packages have no secrets in
 /// `/usr`, but an administrator may, in `/usr/local`: then there is no clone.
-fn stage_usr() -> io::Result<()> {
+fn stage_usr(protections: Protections) -> io::Result<()> {
     let mut entries_left = LOCAL_ENTRIES_MAX;
     if let Some(path) = find_private(Path::new("/usr/local"), &mut entries_left)? {
         let reason = format!("{} is for root only", path.display());
@@ -136,8 +145,9 @@ fn stage_usr() -> io::Result<()> {
         "/usr",
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
     )?;
-    let userns = id_map_namespace()?;
+    let userns = id_map_namespace(first_host_id(protections))?;
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_RDONLY;
+    let attributes = protections.mount_attributes(attributes);
     sys::mount_setattr(tree.as_fd(), false, attributes, Some(userns.as_fd()))?;
     attach(&tree, STAGE_USR)
 }
@@ -170,9 +180,9 @@ fn find_private(dir: &Path, entries_left: &mut usize) -> io::Result<Option<PathB
 
 /// A user namespace that maps the host's ids as the clone of `/usr` shows them: root becomes
 /// the workload's user, and the other system users stay apart from it.
-fn id_map_namespace() -> io::Result<rustix::fd::OwnedFd> {
-    let user = HOST_ID_BASE + USER_ID;
-    let rest = HOST_ID_BASE + USER_ID + 1;
+fn id_map_namespace(first_id: u32) -> io::Result<rustix::fd::OwnedFd> {
+    let user = first_id + USER_ID;
+    let rest = first_id + USER_ID + 1;
     let count = HOST_ID_COUNT - USER_ID - 1;
     let map = format!("0 {user} 1\n1 {rest} {count}\n");
     match sys::clone_process(libc::CLONE_NEWUSER, None)? {
@@ -196,9 +206,10 @@ fn id_map_namespace() -> io::Result<rustix::fd::OwnedFd> {
 }
 
 /// Mounts a small file system with the device nodes; each sandbox gets a read-only clone.
-fn stage_dev() -> io::Result<()> {
+fn stage_dev(protections: Protections) -> io::Result<()> {
     fs::create_dir_all(STAGE_DEV)?;
-    mount("tmpfs", STAGE_DEV, "tmpfs", MountFlags::NOSUID | MountFlags::NOEXEC, c"mode=0755")?;
+    let flags = protections.mount_flags(MountFlags::NOSUID | MountFlags::NOEXEC);
+    mount("tmpfs", STAGE_DEV, "tmpfs", flags, c"mode=0755")?;
     let dir = Path::new(STAGE_DEV);
     make_dev_dirs(dir)?;
     for (name, major, minor) in DEVICES {
@@ -224,11 +235,16 @@ fn stage_dev() -> io::Result<()> {
 const STAGE_NODES: &str = "stage/nodes";
 
 /// A detached view of a folder or file of the host, without what is mounted in it.
-pub(crate) fn open_mount(source: &Path, read_only: bool) -> io::Result<OwnedFd> {
+pub(crate) fn open_mount(
+    source: &Path,
+    read_only: bool,
+    protections: Protections,
+) -> io::Result<OwnedFd> {
     let clone = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(rustix::fs::CWD, source, clone)?;
     let read_only = if read_only { libc::MOUNT_ATTR_RDONLY } else { 0 };
     let attributes = libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | read_only;
+    let attributes = protections.mount_attributes(attributes);
     sys::mount_setattr_private(tree.as_fd(), attributes)?;
     Ok(tree)
 }
@@ -296,7 +312,7 @@ pub(crate) fn attach(tree: impl AsFd, target: &str) -> io::Result<()> {
 }
 
 /// Which of the well-known dangerous or revealing parts of `/proc` this kernel has.
-pub(crate) fn proc_hidden() -> Vec<(&'static str, Hidden)> {
+pub(crate) fn proc_hidden(protections: Protections) -> Vec<(&'static str, Hidden)> {
     const PARTS: &[(&str, Hidden)] = &[
         ("proc/acpi", Hidden::Folder),
         ("proc/asound", Hidden::Folder),
@@ -314,5 +330,9 @@ pub(crate) fn proc_hidden() -> Vec<(&'static str, Hidden)> {
         ("proc/sys", Hidden::ReadOnly),
     ];
     let exists = |part: &str| PathBuf::from(format!("/{part}")).exists();
-    PARTS.iter().filter(|(part, _)| exists(part)).copied().collect()
+    let is_on = |hidden: Hidden| match hidden {
+        Hidden::File | Hidden::Folder => protections.has(Protection::ProcHidden),
+        Hidden::ReadOnly => protections.has(Protection::ProcReadOnly),
+    };
+    PARTS.iter().filter(|(part, hidden)| exists(part) && is_on(*hidden)).copied().collect()
 }

@@ -12,6 +12,8 @@ use seccompiler::{
     SeccompFilter, SeccompRule, TargetArch, sock_filter,
 };
 
+use crate::protections::{Protection, Protections};
+
 /// Why the filter could not be built.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot build the seccomp filter: {0}")]
@@ -21,9 +23,9 @@ pub(crate) struct FilterError(#[from] seccompiler::BackendError);
 /// its end the rules that look at arguments, as seccompiler writes them. A list instead of a
 /// tree would be as correct, but the kernel walks a new filter once for each number that
 /// exists, which made a start a millisecond slower.
-pub(crate) fn compile() -> Result<BpfProgram, FilterError> {
+pub(crate) fn compile(protections: Protections) -> Result<BpfProgram, FilterError> {
     let arch = TargetArch::try_from(std::env::consts::ARCH)?;
-    let rules = BTreeMap::from([
+    let mut rules = BTreeMap::from([
         (libc::SYS_clone, clone_rules()?),
         (libc::SYS_socket, socket_rules()?),
         (libc::SYS_personality, personality_rules()?),
@@ -33,6 +35,7 @@ pub(crate) fn compile() -> Result<BpfProgram, FilterError> {
     verdicts.extend(always().map(|(_, number)| (number as u32, Verdict::Allow)));
     verdicts.extend(rules.keys().map(|it| (*it as u32, Verdict::LookFurther)));
     verdicts.insert(libc::SYS_clone3 as u32, Verdict::Missing);
+    weaken(protections, &mut rules, &mut verdicts);
     let denied = SeccompAction::Errno(libc::EPERM as u32);
     let filter = SeccompFilter::new(rules, denied, SeccompAction::Allow, arch)?;
     let tree = search_tree(&ranges(&verdicts));
@@ -50,6 +53,24 @@ fn always() -> impl Iterator<Item = (&'static str, i64)> {
 /// The names of what is allowed whatever the arguments are, as the kernel's manual has them.
 pub(crate) fn always_allowed() -> impl Iterator<Item = &'static str> {
     always().map(|(name, _)| name.trim_start_matches("SYS_"))
+}
+
+/// Allows, whatever the arguments are, what a test has switched off.
+fn weaken(
+    protections: Protections,
+    rules: &mut BTreeMap<i64, Vec<SeccompRule>>,
+    verdicts: &mut BTreeMap<u32, Verdict>,
+) {
+    let table: [(Protection, &[i64]); 4] = [
+        (Protection::SeccompClone, &[libc::SYS_clone, libc::SYS_clone3]),
+        (Protection::SeccompSocket, &[libc::SYS_socket]),
+        (Protection::SeccompIoctl, &[libc::SYS_ioctl]),
+        (Protection::SeccompPersonality, &[libc::SYS_personality]),
+    ];
+    for number in table.iter().filter(|(it, _)| !protections.has(*it)).flat_map(|(_, it)| *it) {
+        rules.remove(number);
+        verdicts.insert(*number as u32, Verdict::Allow);
+    }
 }
 
 /// What the tree says of a system call.
@@ -292,7 +313,7 @@ mod tests {
 
     #[test]
     fn the_filter_fits_into_the_kernels_limit() {
-        let program = compile().expect("this architecture is known");
+        let program = compile(Protections::all()).expect("this architecture is known");
         assert!(program.len() < libc::BPF_MAXINSNS as usize, "{}", program.len());
     }
 
@@ -321,7 +342,7 @@ mod tests {
 
     #[test]
     fn every_number_gets_its_verdict_and_a_foreign_architecture_none() {
-        let program = compile().expect("this architecture is known");
+        let program = compile(Protections::all()).expect("this architecture is known");
         let native = program[1].k;
         let conditional =
             [libc::SYS_clone, libc::SYS_socket, libc::SYS_personality, libc::SYS_ioctl];

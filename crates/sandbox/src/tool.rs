@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use minicbor::{Decode, Encode};
 
 use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT};
+use crate::protections::Protections;
 use crate::rootfs::{self, Hidden};
 use crate::spec::ExecSpec;
 use crate::sys::{self, Cloned};
@@ -279,7 +280,7 @@ pub fn allowed_system_calls() -> impl Iterator<Item = &'static str> {
 /// those that they may only read.
 pub fn hidden_of_proc() -> (Vec<String>, Vec<String>) {
     let (mut hidden, mut read_only) = (Vec::new(), Vec::new());
-    for (path, how) in rootfs::proc_hidden() {
+    for (path, how) in rootfs::proc_hidden(Protections::all()) {
         let list = if matches!(how, Hidden::ReadOnly) { &mut read_only } else { &mut hidden };
         list.push(format!("/{path}"));
     }

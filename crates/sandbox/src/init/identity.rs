@@ -3,6 +3,8 @@
 use super::inside::Inside;
 use crate::kind::Kind;
 use crate::limits::PASSWD_BYTES_MAX;
+use crate::protections::Protections;
+use crate::rootfs::Rootfs;
 use crate::spec::UserSpec;
 
 /// Bits of a capability set, `linux/capability.h`.
@@ -44,13 +46,16 @@ pub(super) struct Identity {
     /// The name, or the number where the root does not know it.
     pub(super) name: String,
     pub(super) home: String,
+    /// What is on.
+    pub(super) protections: Protections,
 }
 
 impl Identity {
     /// That of a kind of sandbox, not looked up yet.
-    pub(super) fn new(kind: &Kind, rootful: bool) -> Self {
-        let name = kind.user.uid.to_string();
-        Self { user: kind.user.clone(), rootful, name, home: "/".to_owned() }
+    pub(super) fn new(kind: &Kind, rootfs: &Rootfs) -> Self {
+        let Rootfs { rootful, protections, .. } = *rootfs;
+        let (user, name) = (kind.user.clone(), kind.user.uid.to_string());
+        Self { user, rootful, name, home: "/".to_owned(), protections }
     }
 
     /// Looks the name and the home up in the root's `/etc/passwd` (`passwd(5)`).

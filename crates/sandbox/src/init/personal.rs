@@ -66,6 +66,7 @@ pub(super) fn give_secrets(
         | libc::MOUNT_ATTR_NOSUID
         | libc::MOUNT_ATTR_NODEV
         | libc::MOUNT_ATTR_NOEXEC;
+    let read_only = identity.protections.mount_attributes(read_only);
     sys::mount_setattr(tree.as_fd(), false, read_only, None).at("protect the secrets")?;
     let place = inside.make_dirs(SECRETS_DIR, identity.owner()).at("make /run/secrets")?;
     attach_at(&tree, &place).at("mount /run/secrets")

@@ -13,6 +13,7 @@ use super::control::Run;
 use super::identity::Identity;
 use super::{AtStep, StepError};
 use crate::limits::OOM_SCORE_ADJ;
+use crate::protections::Protection;
 use crate::sys;
 
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -90,7 +91,8 @@ fn with_defaults(given: &[(String, String)], identity: &Identity) -> Vec<(String
     ];
     let missing = defaults.into_iter().filter(|(name, _)| !given.iter().any(|(n, _)| n == name));
     let missing = missing.map(|(name, value)| (name.to_owned(), value.to_owned()));
-    given.iter().cloned().chain(missing).collect()
+    let ours = std::env::vars().filter(|_| !identity.protections.has(Protection::CleanEnvironment));
+    given.iter().cloned().chain(missing).chain(ours).collect()
 }
 
 fn c_strings(strings: impl IntoIterator<Item = String>) -> io::Result<Vec<CString>> {
@@ -106,8 +108,13 @@ fn become_program(program: &Program, streams: [RawFd; 3], identity: &Identity) -
 }
 
 fn restrict(program: &Program, streams: [RawFd; 3], identity: &Identity) -> Result<(), StepError> {
-    rustix::process::setsid().at("begin a session")?;
-    raise_oom_score();
+    let protections = identity.protections;
+    if protections.has(Protection::OwnSession) {
+        rustix::process::setsid().at("begin a session")?;
+    }
+    if protections.has(Protection::OomScore) {
+        raise_oom_score();
+    }
     for (from, to) in streams.into_iter().zip(0..) {
         sys::dup_onto(from, to).at("take over the standard streams")?;
     }

@@ -12,6 +12,7 @@ use rustix::mount::{MountFlags, mount};
 use super::{AtStep, Plan, StepError};
 use crate::base::BASE_DIR;
 use crate::limits::USER_ID;
+use crate::protections::Protections;
 use crate::rootfs::{self, STAGE_DEV, STAGE_USR, UsrView};
 
 /// Places outside the new root, opened while this process still has the launcher's identity,
@@ -77,11 +78,12 @@ pub(super) fn make_layer(plan: &Plan<'_>) -> io::Result<()> {
 /// refuses an overlay in a user namespace and there is no other layer, a copy of the base in
 /// memory.
 pub(super) fn make(plan: &Plan<'_>, sources: &Sources) -> Result<(), StepError> {
-    let made = overlay(&sources.roots, "upper", "work", "root");
+    let protections = plan.rootfs.protections;
+    let made = overlay(&sources.roots, ["upper", "work", "root"], protections);
     match (made, sources.roots.as_slice()) {
         (Err(_), [base]) if plan.kind.over_host() => {
-            mount("tmpfs", "root", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, c"mode=0755")
-                .at("mount the root")?;
+            let flags = protections.mount_flags(MountFlags::NOSUID | MountFlags::NODEV);
+            mount("tmpfs", "root", "tmpfs", flags, c"mode=0755").at("mount the root")?;
             copy_base(base, plan.rootfs.rootful).at("copy the base into the root")
         }
         (made, _) => made.at("mount the layers of the root"),
@@ -91,36 +93,41 @@ pub(super) fn make(plan: &Plan<'_>, sources: &Sources) -> Result<(), StepError> 
 /// Mounts `/usr` at `usr` of the new root, which is the current folder: all below with a private
 /// layer over it if there is something to write or to add and the kernel takes it; else the
 /// host's, read-only.
-pub(super) fn make_usr(sources: &Sources) -> Result<(), StepError> {
+pub(super) fn make_usr(sources: &Sources, protections: Protections) -> Result<(), StepError> {
     let with_layers = sources.usrs.len() > 1;
-    match overlay_in(&sources.layer, &sources.usrs) {
+    match overlay_in(&sources.layer, &sources.usrs, protections) {
         Ok(()) => Ok(()),
         Err(error) if with_layers => Err(error).at("mount the layers of /usr"),
-        Err(_) => super::setup::bind_read_only("/usr", "usr").at("bind /usr"),
+        Err(_) => super::setup::bind_read_only("/usr", "usr", protections).at("bind /usr"),
     }
 }
 
-fn overlay_in(layer: &OwnedFd, usrs: &[OwnedFd]) -> io::Result<()> {
+fn overlay_in(layer: &OwnedFd, usrs: &[OwnedFd], protections: Protections) -> io::Result<()> {
     if usrs.is_empty() {
         return Err(io::ErrorKind::NotFound.into());
     }
     let back = rustix::fs::open(".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
     rustix::process::fchdir(layer)?;
-    let made = overlay(usrs, "usr-upper", "usr-work", "root/usr");
+    let made = overlay(usrs, ["usr-upper", "usr-work", "root/usr"], protections);
     rustix::process::fchdir(back)?;
     made
 }
 
 /// Mounts an overlay; all paths but those of `lowers` are relative to the private layer, which is
 /// the current folder. Each lower folder is named by its descriptor, in about 20 bytes.
-fn overlay(lowers: &[OwnedFd], upper: &str, work: &str, target: &str) -> io::Result<()> {
+fn overlay(
+    lowers: &[OwnedFd],
+    [upper, work, target]: [&str; 3],
+    protections: Protections,
+) -> io::Result<()> {
     let lowers: Vec<String> =
         lowers.iter().map(|fd| format!("/proc/self/fd/{}", fd.as_raw_fd())).collect();
     let options =
         format!("lowerdir={},upperdir={upper},workdir={work},userxattr\0", lowers.join(":"));
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|_| io::ErrorKind::InvalidInput)?;
-    mount("overlay", target, "overlay", MountFlags::NOSUID | MountFlags::NODEV, options)?;
+    let flags = protections.mount_flags(MountFlags::NOSUID | MountFlags::NODEV);
+    mount("overlay", target, "overlay", flags, options)?;
     Ok(())
 }
 

@@ -15,8 +15,12 @@ use super::inside::Inside;
 use super::root::{self, Sources};
 use super::{AtStep, Plan, StepError, personal};
 use crate::fd_passing::recv_with_fds;
-use crate::limits::{DISK_FULL_BYTES, OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT};
+use crate::limits::{
+    DISK_FULL_BYTES, OPEN_FILES_HARD, OPEN_FILES_SOFT, TMP_BYTES_MAX_DEFAULT, TMP_BYTES_PER_FILE,
+    TMP_FILES_MIN,
+};
 use crate::network::device;
+use crate::protections::{Protection, Protections};
 use crate::rootfs::{self, Hidden, Rootfs};
 use crate::spec::FileSpec;
 use crate::sys;
@@ -36,20 +40,26 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), Ste
     keep.push(plan.control.as_raw_fd());
     keep.extend(plan.disk.as_ref().map(AsRawFd::as_raw_fd));
     keep.extend(plan.devices.iter().map(|(_, node)| node.as_raw_fd()));
-    sys::close_except(&keep);
+    let protections = plan.rootfs.protections;
+    if protections.has(Protection::CloseFiles) {
+        sys::close_except(&keep);
+    }
     sys::reset_signals();
     rustix::process::umask(Mode::from_raw_mode(0o022));
     sys::set_name(c"init");
-    sys::overwrite_command_line(b"init");
+    if protections.has(Protection::WipedCommandLine) {
+        sys::overwrite_command_line(b"init");
+    }
     wait_for_id_maps(plan)?;
     for file in &plan.join_files {
         rustix::io::write(file, b"0").at("join the control group")?;
     }
-    sys::unshare(namespaces(plan.kind.own_network())).at("make the namespaces")?;
+    let own_network = plan.kind.own_network() && protections.has(Protection::NetNamespace);
+    sys::unshare(namespaces(own_network, protections)).at("make the namespaces")?;
     mount_layer(plan)?;
     let mounts = open_early_mounts(plan)?;
     let sources = Sources::open(plan)?;
-    let tun = if plan.kind.own_network() { device::open_tun() } else { None };
+    let tun = if own_network { device::open_tun() } else { None };
     if plan.rootfs.rootful {
         sys::set_ids(0, 0, &[]).at("become the root of the sandbox")?;
     }
@@ -63,19 +73,19 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), Ste
     root::make_mount_points(plan).at("make the mount points of the root")?;
     mount_contents(plan, &sources)?;
     drop(sources);
-    pivot().at("change the root")?;
-    if plan.kind.own_network() {
+    pivot(protections).at("change the root")?;
+    if own_network {
         sys::loopback_up().at("bring up the loopback interface")?;
     }
     let identity = settle(plan, &mounts)?;
-    restrict_init(&identity)?;
+    restrict_init(&identity, protections)?;
     Ok((identity, tun))
 }
 
 /// What is done inside the new root.
 fn settle(plan: &Plan<'_>, mounts: &[OwnedFd]) -> Result<Identity, StepError> {
     let inside = Inside::new().at("open the new root")?;
-    let mut identity = Identity::new(plan.kind, plan.rootfs.rootful);
+    let mut identity = Identity::new(plan.kind, plan.rootfs);
     let targets: Vec<String> =
         plan.kind.early_mounts.iter().map(|mount| mount.target.clone()).collect();
     personal::attach_mounts(&inside, &targets, mounts, &identity)?;
@@ -112,7 +122,7 @@ pub(super) fn is_full() -> bool {
 /// Copies of the mounts that only this process can make, while it still sees the host.
 fn open_early_mounts(plan: &Plan<'_>) -> Result<Vec<OwnedFd>, StepError> {
     let open = |it: &crate::spec::MountSpec| {
-        let tree = rootfs::open_mount(Path::new(&it.source), it.read_only);
+        let tree = rootfs::open_mount(Path::new(&it.source), it.read_only, plan.rootfs.protections);
         tree.at(&format!("mount {} from {}", it.target, it.source))
     };
     plan.kind.early_mounts.iter().map(open).collect()
@@ -120,9 +130,16 @@ fn open_early_mounts(plan: &Plan<'_>) -> Result<Vec<OwnedFd>, StepError> {
 
 /// The namespaces besides those of users and processes. That of control groups comes after
 /// the groups were joined, so that its root is there.
-fn namespaces(own_network: bool) -> i32 {
+fn namespaces(own_network: bool, protections: Protections) -> i32 {
     let network = if own_network { libc::CLONE_NEWNET } else { 0 };
-    libc::CLONE_NEWNS | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS | libc::CLONE_NEWCGROUP | network
+    [
+        (Protection::IpcNamespace, libc::CLONE_NEWIPC),
+        (Protection::UtsNamespace, libc::CLONE_NEWUTS),
+        (Protection::CgroupNamespace, libc::CLONE_NEWCGROUP),
+    ]
+    .into_iter()
+    .filter(|(protection, _)| protections.has(*protection))
+    .fold(libc::CLONE_NEWNS | network, |flags, (_, flag)| flags | flag)
 }
 
 /// Blocks until the launcher has written the id maps.
@@ -137,15 +154,34 @@ pub(super) fn wait_for_id_maps(plan: &Plan<'_>) -> Result<(), StepError> {
 fn mount_contents(plan: &Plan<'_>, sources: &Sources) -> Result<(), StepError> {
     let rootfs = plan.rootfs;
     if plan.kind.over_host() {
-        root::make_usr(sources)?;
+        root::make_usr(sources, rootfs.protections)?;
         for dir in &rootfs.system_dirs {
-            bind_read_only(&format!("/{dir}"), dir).at(&format!("bind /{dir}"))?;
+            bind_read_only(&format!("/{dir}"), dir, rootfs.protections)
+                .at(&format!("bind /{dir}"))?;
         }
     }
     let proc_flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    mount("proc", "proc", "proc", proc_flags, None).at("mount /proc")?;
+    let protections = rootfs.protections;
+    if protections.has(Protection::PidNamespace) {
+        let flags = protections.mount_flags(proc_flags);
+        mount("proc", "proc", "proc", flags, None).at("mount /proc")?;
+    } else {
+        bind_read_only("/proc", "proc", protections).at("bind /proc")?;
+    }
+    if protections.has(Protection::PrivateDev) {
+        make_dev(plan, sources)?;
+    } else {
+        bind_read_only("/dev", "dev", protections).at("bind /dev")?;
+    }
+    mount_tmpfs("tmp", protections).at("mount /tmp")?;
+    hide_parts_of_proc(rootfs).at("mask /proc")
+}
+
+/// A `/dev` with little in it, and terminals and shared memory of its own.
+fn make_dev(plan: &Plan<'_>, sources: &Sources) -> Result<(), StepError> {
+    let (rootfs, protections) = (plan.rootfs, plan.rootfs.protections);
     match &sources.dev {
-        Some(dev) if plan.kind.devices.is_empty() => clone_dev(dev),
+        Some(dev) if plan.kind.devices.is_empty() => clone_dev(dev, protections),
         _ => bind_devices(plan),
     }
     .at("make /dev")?;
@@ -155,30 +191,31 @@ fn mount_contents(plan: &Plan<'_>, sources: &Sources) -> Result<(), StepError> {
         c"newinstance,ptmxmode=0666,mode=0600"
     };
     let pts_flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let pts_flags = protections.mount_flags(pts_flags);
     mount("devpts", "dev/pts", "devpts", pts_flags, pts).at("mount /dev/pts")?;
-    mount_tmpfs("dev/shm").at("mount /dev/shm")?;
-    mount_tmpfs("tmp").at("mount /tmp")?;
-    hide_parts_of_proc(rootfs).at("mask /proc")
+    mount_tmpfs("dev/shm", protections).at("mount /dev/shm")
 }
 
 /// A read-only view of a folder of the host, with what is mounted in it: a part may not be
 /// left out in a user namespace, because it could hide something.
-pub(super) fn bind_read_only(host: &str, target: &str) -> io::Result<()> {
+pub(super) fn bind_read_only(host: &str, target: &str, protections: Protections) -> io::Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::AT_RECURSIVE
         | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(rustix::fs::CWD, host, flags)?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    let attributes = protections.mount_attributes(attributes);
     sys::mount_setattr(tree.as_fd(), true, attributes, None)?;
     rootfs::attach(&tree, target)
 }
 
-fn clone_dev(template: &OwnedFd) -> io::Result<()> {
+fn clone_dev(template: &OwnedFd, protections: Protections) -> io::Result<()> {
     let flags = OpenTreeFlags::OPEN_TREE_CLONE
         | OpenTreeFlags::AT_EMPTY_PATH
         | OpenTreeFlags::OPEN_TREE_CLOEXEC;
     let tree = open_tree(template, "", flags)?;
     let attributes = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NOEXEC;
+    let attributes = protections.mount_attributes(attributes);
     sys::mount_setattr(tree.as_fd(), false, attributes, None)?;
     rootfs::attach(&tree, "dev")
 }
@@ -186,7 +223,8 @@ fn clone_dev(template: &OwnedFd) -> io::Result<()> {
 /// The same from the host's nodes, one by one, for launchers that cannot make nodes, and for
 /// sandboxes that have further ones.
 fn bind_devices(plan: &Plan<'_>) -> io::Result<()> {
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC;
+    let protections = plan.rootfs.protections;
+    let flags = protections.mount_flags(MountFlags::NOSUID | MountFlags::NOEXEC);
     mount("tmpfs", "dev", "tmpfs", flags, c"mode=0755,size=64k")?;
     rootfs::make_dev_dirs(Path::new("dev"))?;
     for name in rootfs::device_names() {
@@ -202,7 +240,7 @@ fn bind_devices(plan: &Plan<'_>) -> io::Result<()> {
         .map_err(named)?;
     }
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::RDONLY | MountFlags::BIND;
-    rustix::mount::mount_remount("dev", flags, c"")?;
+    rustix::mount::mount_remount("dev", protections.mount_flags(flags), c"")?;
     Ok(())
 }
 
@@ -217,12 +255,23 @@ fn attach_device(name: &str, node: &OwnedFd) -> io::Result<()> {
 }
 
 /// Memory that counts to the sandbox, at first with the default size.
-fn mount_tmpfs(target: &str) -> io::Result<()> {
-    let options = format!("mode=1777,size={TMP_BYTES_MAX_DEFAULT}\0");
+fn mount_tmpfs(target: &str, protections: Protections) -> io::Result<()> {
+    let options = tmpfs_options(TMP_BYTES_MAX_DEFAULT, protections);
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|_| io::ErrorKind::InvalidInput)?;
-    mount("tmpfs", target, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, options)?;
+    let flags = protections.mount_flags(MountFlags::NOSUID | MountFlags::NODEV);
+    mount("tmpfs", target, "tmpfs", flags, options)?;
     Ok(())
+}
+
+/// Options that bound a file system in memory, also in the number of its files: each takes some
+/// memory of the kernel, which no size counts.
+fn tmpfs_options(bytes: u64, protections: Protections) -> String {
+    if !protections.has(Protection::TmpSize) {
+        return "mode=1777\0".to_owned();
+    }
+    let files = (bytes / TMP_BYTES_PER_FILE).max(TMP_FILES_MIN);
+    format!("mode=1777,size={bytes},nr_inodes={files}\0")
 }
 
 fn hide_parts_of_proc(rootfs: &Rootfs) -> io::Result<()> {
@@ -255,23 +304,46 @@ fn hide_parts_of_proc(rootfs: &Rootfs) -> io::Result<()> {
 }
 
 /// Makes the current folder the root and lets go of the old one (`pivot_root(2)`).
-fn pivot() -> io::Result<()> {
+fn pivot(protections: Protections) -> io::Result<()> {
     rustix::process::pivot_root(".", ".")?;
-    unmount(".", UnmountFlags::DETACH)?;
+    if protections.has(Protection::DetachOldRoot) {
+        unmount(".", UnmountFlags::DETACH)?;
+    }
     rustix::process::chdir("/")?;
     Ok(())
 }
 
 /// What holds for the init and, by inheritance, for all that it starts.
-fn restrict_init(identity: &Identity) -> Result<(), StepError> {
+fn restrict_init(identity: &Identity, protections: Protections) -> Result<(), StepError> {
     let kept = identity.capabilities();
-    sys::prctl(libc::PR_SET_DUMPABLE, 0).at("forbid core dumps")?;
-    match sys::new_session_keyring() {
-        Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
-            return Err(error).at("leave the session keyring");
-        }
-        _ => {}
+    if protections.has(Protection::NotDumpable) {
+        sys::prctl(libc::PR_SET_DUMPABLE, 0).at("forbid core dumps")?;
     }
+    if protections.has(Protection::SessionKeyring) {
+        match sys::new_session_keyring() {
+            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
+                return Err(error).at("leave the session keyring");
+            }
+            _ => {}
+        }
+    }
+    if protections.has(Protection::BoundingSet) {
+        drop_bounding_set(kept)?;
+    }
+    sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64)
+        .at("drop the ambient capabilities")?;
+    let bits = if kept == 0 { SECURE_BITS } else { SECURE_BITS_OF_ROOT };
+    if protections.has(Protection::SecureBits) {
+        sys::prctl(libc::PR_SET_SECUREBITS, bits).at("lock the secure bits")?;
+    }
+    if protections.has(Protection::NoNewPrivileges) {
+        sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at("forbid new privileges")?;
+    }
+    set_limits(protections).at("set the resource limits")?;
+    Ok(())
+}
+
+fn drop_bounding_set(kept: u64) -> Result<(), StepError> {
     // capabilities(7): the kernel refuses the first number that it does not know.
     for capability in (0..64).filter(|bit| kept & (1 << bit) == 0) {
         match sys::prctl(libc::PR_CAPBSET_DROP, capability) {
@@ -279,22 +351,20 @@ fn restrict_init(identity: &Identity) -> Result<(), StepError> {
             result => result.at("drop the capability bounding set")?,
         };
     }
-    sys::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as u64)
-        .at("drop the ambient capabilities")?;
-    let bits = if kept == 0 { SECURE_BITS } else { SECURE_BITS_OF_ROOT };
-    sys::prctl(libc::PR_SET_SECUREBITS, bits).at("lock the secure bits")?;
-    sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).at("forbid new privileges")?;
-    set_limits().at("set the resource limits")?;
     Ok(())
 }
 
-fn set_limits() -> io::Result<()> {
+fn set_limits(protections: Protections) -> io::Result<()> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let allowed = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
     let maximum = OPEN_FILES_HARD.min(allowed);
     let current = OPEN_FILES_SOFT.min(maximum);
-    setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: Some(maximum) })?;
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    if protections.has(Protection::OpenFilesLimit) {
+        setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum: Some(maximum) })?;
+    }
+    if protections.has(Protection::CoreLimit) {
+        setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    }
     Ok(())
 }
 
@@ -306,9 +376,12 @@ pub(super) fn make_personal(
     plan: &Plan<'_>,
     identity: &mut Identity,
 ) -> Result<(), StepError> {
-    rustix::system::sethostname(personal.hostname.as_bytes()).at("set the host name")?;
+    let protections = plan.rootfs.protections;
+    if protections.has(Protection::UtsNamespace) {
+        rustix::system::sethostname(personal.hostname.as_bytes()).at("set the host name")?;
+    }
     if personal.tmp_bytes_max != TMP_BYTES_MAX_DEFAULT {
-        resize_tmp(personal.tmp_bytes_max).at("set the size of /tmp")?;
+        resize_tmp(personal.tmp_bytes_max, protections).at("set the size of /tmp")?;
     }
     let inside = Inside::new().at("open the root")?;
     personal::attach_mounts(&inside, &personal.mount_targets, mounts, identity)?;
@@ -325,15 +398,22 @@ pub(super) fn make_personal(
         setrlimit(Resource::Nproc, Rlimit { current: Some(max), maximum: Some(max) })
             .at("limit the processes")?;
     }
-    sys::set_capabilities(identity.of_init()).at("drop the capabilities of the init")?;
-    sys::set_seccomp(plan.filter).at("install the seccomp filter")
+    // Before the capabilities go, which would have to do without no_new_privs. It allows capset.
+    if protections.has(Protection::Seccomp) {
+        sys::set_seccomp(plan.filter).at("install the seccomp filter")?;
+    }
+    if protections.has(Protection::InitCapabilities) {
+        sys::set_capabilities(identity.of_init()).at("drop the capabilities of the init")?;
+    }
+    Ok(())
 }
 
-fn resize_tmp(bytes: u64) -> io::Result<()> {
-    let options = format!("mode=1777,size={bytes}\0");
+fn resize_tmp(bytes: u64, protections: Protections) -> io::Result<()> {
+    let options = tmpfs_options(bytes, protections);
     let options = std::ffi::CStr::from_bytes_with_nul(options.as_bytes())
         .map_err(|_| io::ErrorKind::InvalidInput)?;
-    rustix::mount::mount_remount("/tmp", MountFlags::NOSUID | MountFlags::NODEV, options)?;
+    let flags = protections.mount_flags(MountFlags::NOSUID | MountFlags::NODEV);
+    rustix::mount::mount_remount("/tmp", flags, options)?;
     Ok(())
 }
 

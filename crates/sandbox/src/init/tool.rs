@@ -61,7 +61,7 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), Ste
     if plan.kind.own_network() {
         sys::loopback_up().at("bring up the loopback interface")?;
     }
-    Ok((Identity::new(plan.kind, plan.rootfs.rootful), tun))
+    Ok((Identity::new(plan.kind, plan.rootfs), tun))
 }
 
 impl Tool {

@@ -267,6 +267,12 @@ struct Used {
     inodes: u64,
 }
 
+impl Used {
+    /// What counts for folders so deep that no path leads there: nobody could look into them, so
+    /// they would hide as much as they like.
+    const TOO_MUCH: Self = Self { bytes: u64::MAX, inodes: u64::MAX };
+}
+
 fn end_if_above(sandbox: &mut Sandbox, used: Used) {
     let Some(bytes_max) = sandbox.watched_disk_bytes else {
         return;
@@ -297,8 +303,8 @@ fn start_accountant(layers: &[(u64, PathBuf)], rootful: bool) -> io::Result<(Own
             }
             for (number, layer) in layers {
                 let used = ["upper", "usr-upper"].map(|name| used(&layer.join(name)));
-                let bytes = used[0].bytes + used[1].bytes;
-                let inodes = used[0].inodes + used[1].inodes;
+                let bytes = used[0].bytes.saturating_add(used[1].bytes);
+                let inodes = used[0].inodes.saturating_add(used[1].inodes);
                 let _ = writeln!(results, "{number} {bytes} {inodes}");
             }
             sys::exit_now(0)
@@ -329,7 +335,13 @@ fn used(folder: &Path) -> Used {
     let mut used = Used::default();
     let mut waiting = vec![folder.to_owned()];
     while let Some(dir) = waiting.pop() {
-        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let entries = match fs::read_dir(dir) {
+            Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => {
+                return Used::TOO_MUCH;
+            }
+            entries => entries,
+        };
+        for entry in entries.into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else {
                 continue;
             };
@@ -347,6 +359,8 @@ fn used(folder: &Path) -> Used {
 
 #[cfg(test)]
 mod tests {
+    use rustix::fs::{Mode, OFlags};
+
     use super::*;
 
     #[test]
@@ -358,6 +372,19 @@ mod tests {
         let used = used(dir.path());
         assert_eq!(used.inodes, 4);
         assert!((100_000..1_000_000).contains(&used.bytes), "{used:?}");
+    }
+
+    #[test]
+    fn folders_too_deep_to_look_into_are_too_much() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let name = "x".repeat(250);
+        let mut at = rustix::fs::open(dir.path(), OFlags::RDONLY, Mode::empty()).expect("opened");
+        for _ in 0..20 {
+            rustix::fs::mkdirat(&at, name.as_str(), Mode::RWXU).expect("made");
+            at = rustix::fs::openat(&at, name.as_str(), OFlags::RDONLY, Mode::empty())
+                .expect("opened");
+        }
+        assert_eq!(used(dir.path()), Used::TOO_MUCH);
     }
 
     #[test]

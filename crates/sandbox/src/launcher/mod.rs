@@ -31,7 +31,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 
 pub(crate) use self::network::RESOLV_CONF as PRIVATE_RESOLV_CONF;
 pub(crate) use self::serve::is_rootful;
-pub use self::serve::serve;
+pub use self::serve::{serve, serve_weakened};
 pub use self::store::log_dir;
 use crate::client::Client;
 use crate::limits::SPARES_DEFAULT;

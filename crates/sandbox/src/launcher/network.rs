@@ -20,7 +20,8 @@ use crate::network::COMMAND;
 use crate::network::device::{ADDRESS, ADDRESS_6};
 use crate::network::link::{self, FromNetwork, Member, Orphan, ToNetwork, Transfer};
 use crate::network::resolver::{self, HostResolvers};
-use crate::spec::{EgressSpec, LimitReached};
+use crate::protections::{Protection, Protections};
+use crate::spec::{EgressRule, EgressSpec, LimitReached};
 
 /// `/etc/resolv.conf` of a sandbox with a private network: the gateway's address.
 pub(crate) const RESOLV_CONF: &str = "nameserver 192.0.0.1\n";
@@ -45,13 +46,17 @@ pub(crate) struct PrivateNetwork {
 }
 
 impl PrivateNetwork {
-    pub(super) fn new(egress: Option<EgressSpec>) -> Self {
-        Self {
-            egress: egress.unwrap_or_default(),
-            device: None,
-            was_carried: false,
-            transfer: Transfer::default(),
+    pub(super) fn new(egress: Option<EgressSpec>, protections: Protections) -> Self {
+        let mut egress = egress.unwrap_or_default();
+        if !protections.has(Protection::EgressRules) {
+            let everything =
+                |block: &str| EgressRule { allow: true, block: block.to_owned(), ports: None };
+            egress.rules = vec![everything("0.0.0.0/0"), everything("::/0")];
         }
+        if !protections.has(Protection::TransferLimit) {
+            egress.transfer_bytes_max = None;
+        }
+        Self { egress, device: None, was_carried: false, transfer: Transfer::default() }
     }
 }
 

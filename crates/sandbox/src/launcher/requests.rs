@@ -11,6 +11,7 @@ use super::sandbox::{Asker, Phase, Process, Sandbox};
 use super::{store, tool};
 use crate::cgroup;
 use crate::init::control::{self, ToInit};
+use crate::protections::Protection;
 use crate::protocol::{Description, InstanceInfo, InstanceState, ProcessInfo, Reply, Request};
 use crate::rootfs::UsrView;
 use crate::spec::is_instance_id;
@@ -84,6 +85,7 @@ impl Launcher {
     }
 
     fn stop(&mut self, instance: &str, signal: i32, grace_ms: u64) -> Reply {
+        let kills = self.workshop.rootfs.protections.has(Protection::KillAfterGrace);
         let Some((_, sandbox)) = self.find(instance) else {
             return if store::exists(instance) { Reply::Done } else { Reply::NotFound };
         };
@@ -93,7 +95,7 @@ impl Launcher {
         let sent = runs && control::send(&sandbox.control, &signal, &[]).is_ok();
         if !sent || grace_ms == 0 {
             tool::end(sandbox);
-        } else {
+        } else if kills {
             // A second stop may shorten the grace, never lengthen it.
             sandbox.kill_at = Some(sandbox.kill_at.map_or(until, |at| at.min(until)));
         }

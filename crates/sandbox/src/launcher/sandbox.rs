@@ -19,8 +19,9 @@ use crate::cgroup::{Cgroups, Group};
 use crate::init::control::{self, ToInit};
 use crate::init::{self, Plan};
 use crate::kind::{Kind, Means};
-use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT, LOG_BYTES_MAX_DEFAULT, SETUP_MS_MAX};
+use crate::limits::{HOST_ID_COUNT, LOG_BYTES_MAX_DEFAULT, SETUP_MS_MAX};
 use crate::log::{LogWriter, Stream};
+use crate::protections::{Protection, Protections};
 use crate::rootfs::{self, Rootfs};
 use crate::spec::{LimitReached, SandboxSpec};
 use crate::sys::{self, Cloned};
@@ -122,7 +123,7 @@ pub(crate) struct Streams {
 
 impl Streams {
     /// Makes the pipes. Only the launcher's ends do not block.
-    pub(crate) fn new(stdin_pipe: bool) -> io::Result<Self> {
+    pub(crate) fn new(stdin_pipe: bool, protections: Protections) -> io::Result<Self> {
         let (stdout, their_stdout) = pipe_with(PipeFlags::CLOEXEC)?;
         let (stderr, their_stderr) = pipe_with(PipeFlags::CLOEXEC)?;
         rustix::io::ioctl_fionbio(&stdout, true)?;
@@ -131,6 +132,8 @@ impl Streams {
             let (reader, writer) = pipe_with(PipeFlags::CLOEXEC)?;
             rustix::io::ioctl_fionbio(&writer, true)?;
             (reader, Some(writer))
+        } else if !protections.has(Protection::NullStdin) {
+            (rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)?, None)
         } else {
             (fs::File::open("/dev/null")?.into(), None)
         };
@@ -173,7 +176,7 @@ impl Workshop {
 
     /// Makes the folder `dir` and starts an init with namespaces in it.
     pub(crate) fn spawn(&self, number: u64, dir: &Path, kind: Kind) -> Result<Sandbox, SpawnError> {
-        at("make the folder of the sandbox", make_dirs(dir, self.rootfs.rootful))?;
+        at("make the folder of the sandbox", make_dirs(dir, &self.rootfs))?;
         let mut log = LogWriter::new(dir.join("log/0"), LOG_BYTES_MAX_DEFAULT);
         at("make the log", log.prepare())?;
         let group = self.cgroups.create(&format!("{}-{number}", self.run_name));
@@ -229,7 +232,13 @@ impl Workshop {
         let pair = socketpair(family, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
         let (ours, theirs) = at("make a socket pair", pair)?;
         // The init makes the others, which takes a while, beside this process.
-        let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
+        let namespaces = [
+            (Protection::UserNamespace, libc::CLONE_NEWUSER),
+            (Protection::PidNamespace, libc::CLONE_NEWPID),
+        ]
+        .into_iter()
+        .filter(|(protection, _)| self.rootfs.protections.has(*protection))
+        .fold(0, |flags, (_, flag)| flags | flag);
         let devices = at("find the devices", self.make_devices(&kind.devices))?;
         let unified = at("open the control group", group.unified().transpose())?;
         let mut join_files = at("open the control group", group.join_files(false))?;
@@ -280,8 +289,13 @@ impl Workshop {
 
     fn map_ids(&self, pid: u32, kind: &Kind) -> io::Result<()> {
         let proc = PathBuf::from(format!("/proc/{pid}"));
+        let protections = self.rootfs.protections;
+        if !protections.has(Protection::UserNamespace) {
+            return Ok(());
+        }
         if self.rootfs.rootful {
-            let map = format!("0 {HOST_ID_BASE} {HOST_ID_COUNT}\n");
+            let base = rootfs::first_host_id(protections);
+            let map = format!("0 {base} {HOST_ID_COUNT}\n");
             fs::write(proc.join("uid_map"), &map)?;
             return fs::write(proc.join("gid_map"), map);
         }
@@ -293,13 +307,14 @@ impl Workshop {
 }
 
 /// The folder of a sandbox. Only `layer` is open to the sandbox's ids; the init fills it.
-pub(super) fn make_dirs(dir: &Path, rootful: bool) -> io::Result<()> {
+pub(super) fn make_dirs(dir: &Path, rootfs: &Rootfs) -> io::Result<()> {
+    let owner = rootfs.rootful.then(|| rootfs::first_host_id(rootfs.protections));
     rootfs::make_dir(dir, 0o700, None)?;
     // Filled at the start; a file that is there already is quicker than a new one.
     fs::write(dir.join("meta"), b"")?;
     rootfs::make_dir(&dir.join("log"), 0o700, None)?;
     rootfs::make_dir(&dir.join("log/0"), 0o700, None)?;
-    rootfs::make_dir(&dir.join("layer"), 0o700, rootful.then_some(HOST_ID_BASE))
+    rootfs::make_dir(&dir.join("layer"), 0o700, owner)
 }
 
 /// Kills an init, and with it everything in its PID namespace.

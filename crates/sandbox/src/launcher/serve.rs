@@ -16,6 +16,7 @@ use super::store::{INSTANCES_DIR, SPARES_DIR};
 use super::trash::TRASH_DIR;
 use super::{Config, SOCKET_NAME, ServeError, lock, make_data_dir};
 use crate::cgroup::{self, Cgroups};
+use crate::protections::Protections;
 use crate::{rootfs, seccomp, sys};
 
 /// File that names the control groups of the launcher, for its successor to clean up.
@@ -25,6 +26,12 @@ const CGROUPS_FILE: &str = "cgroups";
 /// without running another program; it changes its working directory, umask, mount namespace
 /// and signal mask, so nothing else should happen in it.
 pub fn serve(config: Config) -> Result<(), ServeError> {
+    serve_weakened(config, Protections::all())
+}
+
+/// The same with protections switched off: only for tests that want to see that somebody notices.
+#[doc(hidden)]
+pub fn serve_weakened(config: Config, protections: Protections) -> Result<(), ServeError> {
     let threads = fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
     if threads != 1 {
         return Err(ServeError::Threads(threads));
@@ -53,8 +60,9 @@ pub fn serve(config: Config) -> Result<(), ServeError> {
     let cgroups = Cgroups::detect(&name);
     save_groups(&cgroups).map_err(at("write down the control groups"))?;
     let workshop = Workshop {
-        rootfs: rootfs::prepare(is_rootful())?,
-        filter: seccomp::compile().map_err(|error| ServeError::Filter(error.to_string()))?,
+        rootfs: rootfs::prepare(is_rootful(), protections)?,
+        filter: seccomp::compile(protections)
+            .map_err(|error| ServeError::Filter(error.to_string()))?,
         cgroups,
         images: disk::can_mount_images(is_rootful()),
         run_name: format!("{}-{}", now_ms(), std::process::id()),

@@ -16,8 +16,9 @@ use crate::init::control::{self, Personal, Run, ToInit};
 use crate::kind::Kind;
 use crate::limits::{LOG_BYTES_MAX_DEFAULT, PROCESSES_MAX};
 use crate::log::{LogWriter, Stream};
+use crate::protections::{Protection, Protections};
 use crate::protocol::Reply;
-use crate::rootfs;
+use crate::rootfs::{self, Rootfs};
 use crate::spec::{ExecSpec, FileSpec, MountSpec, Network, SandboxSpec, is_instance_id};
 
 impl Launcher {
@@ -26,8 +27,11 @@ impl Launcher {
         &mut self,
         asker: Asker,
         instance: String,
-        spec: SandboxSpec,
+        mut spec: SandboxSpec,
     ) -> Option<Reply> {
+        if !self.workshop.rootfs.protections.has(Protection::DiskLimit) {
+            spec.disk_bytes_max = None;
+        }
         if !is_instance_id(&instance) {
             let reason = format!("`{instance}` is no id: 1 to 64 of a to z, 0 to 9 and hyphens");
             return Some(Reply::Refused { reason });
@@ -90,8 +94,9 @@ impl Launcher {
     ) -> Result<(), (&'static str, io::Error)> {
         let at = |step: &'static str| move |error: io::Error| (step, error);
         let must_watch = self.must_watch_memory();
-        let rootful = self.workshop.rootfs.rootful;
-        let by_limit = !self.workshop.cgroups.has(Controller::Pids);
+        let Rootfs { rootful, protections, .. } = self.workshop.rootfs;
+        let by_limit =
+            !self.workshop.cgroups.has(Controller::Pids) && protections.has(Protection::PidsLimit);
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
         };
@@ -103,7 +108,7 @@ impl Launcher {
                 cpu_millis_max: spec.cpu_millis_max,
                 pids_max: spec.pids_max,
             };
-            group.set_limits(limits).map_err(at("set the limits"))?;
+            group.set_limits(limits.weakened(protections)).map_err(at("set the limits"))?;
         }
         sandbox.ends_first |= spec.keeps_layer.unwrap_or_default();
         sandbox.watched_disk_bytes = spec
@@ -112,20 +117,22 @@ impl Launcher {
         if sandbox.watched_disk_bytes.is_some() {
             self.disk_at.get_or_insert_with(disk::next_look);
         }
-        if must_watch {
+        if must_watch && protections.has(Protection::MemoryLimit) {
             sandbox.watched_memory_bytes = spec.memory_bytes;
         }
         let tool_instance = sandbox.instance.clone().filter(|_| sandbox.tool.is_some());
         let mut log =
             sandbox.main_log.take().ok_or(("open the log", io::ErrorKind::NotFound.into()))?;
-        log.adopt(sandbox.dir.join("log/0"), spec.log_bytes_max);
+        let log_limited = protections.has(Protection::LogLimit);
+        let log_bytes_max = if log_limited { spec.log_bytes_max } else { u64::MAX };
+        log.adopt(sandbox.dir.join("log/0"), log_bytes_max);
         let mounts = spec.mounts.filter(|_| rootful).unwrap_or_default();
-        let trees = open_mounts(&mounts).map_err(at("find what is to be mounted"))?;
+        let trees = open_mounts(&mounts, protections).map_err(at("find what is to be mounted"))?;
         let mut env = spec.env;
         env.extend(spec.secret_env.into_iter().flatten());
         let private_network = spec.network == Network::Private;
         if private_network {
-            sandbox.network = Some(PrivateNetwork::new(spec.egress));
+            sandbox.network = Some(PrivateNetwork::new(spec.egress, protections));
         }
         let run = Run {
             process: 0,
@@ -149,7 +156,7 @@ impl Launcher {
 
     /// Asks the init to run a process.
     fn run(&mut self, number: u64, run: Run, log: LogWriter, how: Attached) -> io::Result<()> {
-        let streams = Streams::new(how.stdin_pipe)?;
+        let streams = Streams::new(how.stdin_pipe, self.workshop.rootfs.protections)?;
         let process = run.process;
         let pipes = [(Stream::Stdout, streams.stdout), (Stream::Stderr, streams.stderr)];
         let pipes = self.watch_pipes(number, process, pipes)?;
@@ -265,11 +272,11 @@ struct Attached {
 }
 
 /// Detached views of what is to be mounted.
-fn open_mounts(mounts: &[MountSpec]) -> io::Result<Vec<OwnedFd>> {
+fn open_mounts(mounts: &[MountSpec], protections: Protections) -> io::Result<Vec<OwnedFd>> {
     let open = |mount: &MountSpec| {
         let named =
             |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", mount.source));
-        rootfs::open_mount(Path::new(&mount.source), mount.read_only).map_err(named)
+        rootfs::open_mount(Path::new(&mount.source), mount.read_only, protections).map_err(named)
     };
     mounts.iter().map(open).collect()
 }

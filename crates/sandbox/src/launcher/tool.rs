@@ -35,7 +35,7 @@ impl Workshop {
         dir: &Path,
         kind: Kind,
     ) -> Result<Sandbox, SpawnError> {
-        at("make the folder of the instance", make_dirs(dir, self.rootfs.rootful))?;
+        at("make the folder of the instance", make_dirs(dir, &self.rootfs))?;
         let mut log = LogWriter::new(dir.join("log/0"), LOG_BYTES_MAX_DEFAULT);
         at("make the log", log.prepare())?;
         let group = self.cgroups.create(&format!("{}-{number}", self.run_name));

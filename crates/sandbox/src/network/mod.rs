@@ -34,6 +34,7 @@ use std::io;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::limits::{FLOWS_OF_NODE_MAX, NETWORK_ID};
+use crate::protections::Protections;
 use crate::{seccomp, sys};
 
 /// The first argument of the program when the launcher runs it as its network process.
@@ -98,7 +99,7 @@ fn restrict() -> Result<(), ServeNetworkError> {
         .map_err(|error| at("end with the launcher")(error.into()))?;
     sys::prctl(libc::PR_SET_DUMPABLE, 0).map_err(at("forbid core dumps"))?;
     sys::prctl(libc::PR_SET_NO_NEW_PRIVS, 1).map_err(at("forbid new privileges"))?;
-    let filter =
-        seccomp::compile().map_err(|error| ServeNetworkError::Filter(error.to_string()))?;
+    let filter = seccomp::compile(Protections::all())
+        .map_err(|error| ServeNetworkError::Filter(error.to_string()))?;
     sys::set_seccomp(&filter).map_err(at("install the seccomp filter"))
 }

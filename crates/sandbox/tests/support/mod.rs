@@ -241,7 +241,7 @@ pub fn wait_until_gone(pid: u32) {
 }
 
 /// The build folder may be closed to other users, hence a copy in a place that is not.
-fn program_for_others() -> PathBuf {
+pub fn program_for_others() -> PathBuf {
     use std::os::unix::fs::PermissionsExt;
     use std::sync::OnceLock;
     static COPY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
@@ -256,7 +256,7 @@ fn program_for_others() -> PathBuf {
     path.clone()
 }
 
-fn open_to_others(dir: &Path) {
+pub fn open_to_others(dir: &Path) {
     use std::os::unix::fs::PermissionsExt;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o755)).expect("set");
 }
