@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use spawnery_sandbox::protocol::{Reply, Request};
-use spawnery_sandbox::spec::{SandboxSpec, SecretFile};
+use spawnery_sandbox::spec::{ExecSpec, SandboxSpec, SecretFile};
 use support::layers::{Layers, of};
 use support::{Bench, everybody};
 
@@ -38,6 +38,21 @@ fn secrets_are_files_in_memory_and_variables() {
             let expected = format!("given\n700 {uid} 400 {uid} {uid}\n1\nread-only\n");
             assert_eq!(output, expected, "{whose:?} {exit:?}");
         }
+    }
+}
+
+#[test]
+fn a_process_that_is_started_later_has_the_secrets_too() {
+    for whose in everybody() {
+        let mut bench = Bench::start(whose);
+        bench.start_spec("it", with_secrets(SandboxSpec::new(["sleep", "100"])));
+        let script = "cat /run/secrets/token; echo \" $TOKEN $OTHER\"";
+        let mut spec = ExecSpec::new(["/bin/sh", "-c", script]);
+        spec.env.push(("OTHER".into(), "given".into()));
+        bench.ask(Request::Exec { instance: "it".into(), exec: 1, spec });
+        bench.exit_of("it", 1);
+        let expected = format!("{IN_A_FILE} {IN_THE_ENVIRONMENT} given\n");
+        assert_eq!(bench.output("it", 1), expected, "{whose:?}");
     }
 }
 

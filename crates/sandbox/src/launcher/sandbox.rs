@@ -58,6 +58,8 @@ pub(crate) struct Sandbox {
     pub(crate) watched_memory_bytes: Option<u64>,
     /// Limit of the private layer that has to be watched, because it is in no image.
     pub(crate) watched_disk_bytes: Option<u64>,
+    /// Secret variables, for the processes that are started later.
+    pub(crate) secret_env: SecretEnv,
     /// Whether the watching ended it.
     pub(crate) over_memory: bool,
     /// Whether the end is reported only when nothing of the sandbox is left.
@@ -74,6 +76,16 @@ pub(crate) struct Sandbox {
     pub(crate) limit: Option<LimitReached>,
     /// If it is not a sandbox but for a tool that isolates by itself.
     pub(crate) tool: Option<ToolState>,
+}
+
+/// Variables whose values are never shown.
+#[derive(Default)]
+pub(crate) struct SecretEnv(pub(crate) Vec<(String, String)>);
+
+impl std::fmt::Debug for SecretEnv {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_set().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// How far a sandbox is.
@@ -210,6 +222,7 @@ impl Workshop {
             kill_at: Some(Instant::now() + Duration::from_millis(SETUP_MS_MAX)),
             watched_memory_bytes: None,
             watched_disk_bytes: None,
+            secret_env: SecretEnv::default(),
             over_memory: false,
             ends_first: false,
             tokens: [0; 2],

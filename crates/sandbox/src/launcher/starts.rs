@@ -9,7 +9,7 @@ use super::core::{Launcher, now_ms};
 use super::disk;
 use super::network::{PrivateNetwork, RESOLV_CONF};
 use super::requests::refused;
-use super::sandbox::{Asker, Phase, Process, Sandbox, SpawnError, Streams, kill};
+use super::sandbox::{Asker, Phase, Process, Sandbox, SecretEnv, SpawnError, Streams, kill};
 use super::store::{self, Failure, Meta};
 use crate::cgroup::{Controller, Limits};
 use crate::init::control::{self, Personal, Run, ToInit};
@@ -129,7 +129,8 @@ impl Launcher {
         let mounts = spec.mounts.filter(|_| rootful).unwrap_or_default();
         let trees = open_mounts(&mounts, protections).map_err(at("find what is to be mounted"))?;
         let mut env = spec.env;
-        env.extend(spec.secret_env.into_iter().flatten());
+        sandbox.secret_env = SecretEnv(spec.secret_env.unwrap_or_default());
+        env.extend(sandbox.secret_env.0.iter().cloned());
         let private_network = spec.network == Network::Private;
         if private_network {
             sandbox.network = Some(PrivateNetwork::new(spec.egress, protections));
@@ -254,6 +255,8 @@ impl Launcher {
         }
         let log = LogWriter::new(dir, LOG_BYTES_MAX_DEFAULT);
         let ExecSpec { argv, env, working_directory, stdin_pipe } = spec;
+        // What the caller gives comes last, and so counts.
+        let env = sandbox.secret_env.0.iter().cloned().chain(env).collect();
         let run = Run { process: exec, argv, env, working_directory, personal: None };
         let how = Attached { stdin_pipe, mounts: Vec::new(), asker: Some(asker) };
         match self.run(number, run, log, how) {

@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use super::core::Launcher;
-use super::sandbox::{Phase, Sandbox, SpawnError, Workshop, at, kill, kill_and_reap, make_dirs};
+use super::sandbox::{
+    Phase, Sandbox, SecretEnv, SpawnError, Workshop, at, kill, kill_and_reap, make_dirs,
+};
 use super::store::SPARES_DIR;
 use crate::cgroup::Group;
 use crate::init::control::{self, ToInit};
@@ -60,6 +62,7 @@ impl Workshop {
             kill_at: Some(Instant::now() + Duration::from_millis(TOOL_START_MS_MAX)),
             watched_memory_bytes: None,
             watched_disk_bytes: None,
+            secret_env: SecretEnv::default(),
             over_memory: false,
             // What it has elsewhere is not known here.
             ends_first: true,
