@@ -104,7 +104,8 @@ pub(crate) fn prepare(
 ) -> Result<Vec<&'static str>, PrepareError> {
     let base = Path::new(BASE_DIR);
     let names = allowed_names();
-    let wanted = fingerprint(&names, rootful).to_string();
+    let owner = host_user(rootful, protections);
+    let wanted = fingerprint(&names, owner).to_string();
     if base.is_dir() && fs::read_to_string(FINGERPRINT_FILE).is_ok_and(|made| made == wanted) {
         return Ok(system_dirs()
             .filter(|(_, link)| link.is_none())
@@ -118,18 +119,18 @@ pub(crate) fn prepare(
         _ => {}
     }
     store::remove(base).map_err(|error| failed("remove the old base folder", error))?;
-    let real = make(base, &names, host_user(rootful, protections))?;
+    let real = make(base, &names, owner)?;
     fs::write(FINGERPRINT_FILE, wanted)
         .map_err(|error| failed(format!("write {FINGERPRINT_FILE}"), error))?;
     Ok(real)
 }
 
 /// What the base depends on: everything that is copied, by name, size, mode and times, and
-/// the boot, because after a power failure a file may be shorter than it was.
-fn fingerprint(names: &[String], rootful: bool) -> u64 {
+/// the owner and the boot, because after a power failure a file may be shorter than it was.
+fn fingerprint(names: &[String], owner: Option<u32>) -> u64 {
     let mut hasher = DefaultHasher::new();
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    (LAYOUT_VERSION, boot, rootful).hash(&mut hasher);
+    (LAYOUT_VERSION, boot, owner).hash(&mut hasher);
     system_dirs().for_each(|dir| dir.hash(&mut hasher));
     names.iter().for_each(|name| hash_tree(&Path::new("/etc").join(name), &mut hasher));
     hasher.finish()

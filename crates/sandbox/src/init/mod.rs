@@ -30,6 +30,7 @@ use self::identity::Identity;
 use self::tool::{Running, Tool};
 use crate::kind::Kind;
 use crate::network::device::{self, Framing};
+use crate::protections::Protection;
 use crate::rootfs::Rootfs;
 use crate::sys;
 
@@ -276,6 +277,10 @@ impl Init<'_> {
     /// signal is pending.
     fn end_others(&mut self) -> io::Result<()> {
         const EVERYBODY: i32 = -1;
+        // Without a namespace of processes it would hit all that this user has.
+        if !self.plan.rootfs.protections.has(Protection::PidNamespace) {
+            return Ok(());
+        }
         let _ = sys::kill(EVERYBODY, libc::SIGKILL);
         loop {
             match rustix::process::wait(WaitOptions::empty()) {

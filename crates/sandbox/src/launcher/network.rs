@@ -49,9 +49,10 @@ impl PrivateNetwork {
     pub(super) fn new(egress: Option<EgressSpec>, protections: Protections) -> Self {
         let mut egress = egress.unwrap_or_default();
         if !protections.has(Protection::EgressRules) {
-            let everything =
+            let open =
                 |block: &str| EgressRule { allow: true, block: block.to_owned(), ports: None };
-            egress.rules = vec![everything("0.0.0.0/0"), everything("::/0")];
+            // By name, because a rule for the whole internet opens no special range.
+            egress.rules = ["10.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16"].map(open).to_vec();
         }
         if !protections.has(Protection::TransferLimit) {
             egress.transfer_bytes_max = None;

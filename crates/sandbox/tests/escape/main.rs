@@ -20,7 +20,7 @@ use std::path::Path;
 use spawnery_sandbox::protections::Protection;
 use support::{As, is_root, skip};
 use table::{ATTEMPTS, Attempt, PROBES, Probe};
-use trial::{Trial, Verdict};
+use trial::{Home, Trial, Verdict};
 use world::World;
 
 #[test]
@@ -48,7 +48,8 @@ fn check_attempts(whose: As) {
         return skip("only root makes a host for attempts to aim at");
     }
     let world = World::new();
-    let mut trial = Trial::new(&world, whose, &[]);
+    let home = Home::new(whose);
+    let mut trial = Trial::new(&home, &world, whose, &[]);
     let attempts: Vec<&Attempt> = ATTEMPTS.iter().filter(|it| it.is_for(whose)).collect();
     let failures: Vec<String> = attempts
         .iter()
@@ -71,20 +72,21 @@ fn check_switches(whose: As) {
         return skip("only root makes a host for attempts to aim at");
     }
     let world = World::new();
+    let home = Home::new(whose);
     let probes: Vec<&Probe> = PROBES.iter().filter(|it| it.with.is_for(whose)).collect();
     let failures: Vec<String> =
-        probes.iter().filter_map(|probe| check_switch(&world, whose, probe).err()).collect();
+        probes.iter().filter_map(|probe| check_switch(&home, &world, whose, probe).err()).collect();
     let count = (failures.len(), probes.len());
     assert!(failures.is_empty(), "{} of {} switches:\n{}", count.0, count.1, failures.join("\n"));
 }
 
 /// Whether somebody notices that a protection is off, and would not notice what is off besides.
-fn check_switch(world: &World, whose: As, probe: &Probe) -> Result<(), String> {
+fn check_switch(home: &Home, world: &World, whose: As, probe: &Probe) -> Result<(), String> {
     let name = probe.protection.name();
     let attempts: Vec<&Attempt> =
         ATTEMPTS.iter().filter(|it| it.is_for(whose) && probe.names.contains(&it.name)).collect();
     if !probe.beside.is_empty() {
-        let mut trial = Trial::new(world, whose, probe.beside);
+        let mut trial = Trial::new(home, world, whose, probe.beside);
         for attempt in &attempts {
             let verdict = trial.make(attempt);
             if verdict != Verdict::Held {
@@ -93,7 +95,7 @@ fn check_switch(world: &World, whose: As, probe: &Probe) -> Result<(), String> {
         }
     }
     let without = [&[probe.protection], probe.beside].concat();
-    let mut trial = Trial::new(world, whose, &without);
+    let mut trial = Trial::new(home, world, whose, &without);
     let mut verdicts = Vec::new();
     for attempt in attempts {
         let verdict = trial.make(attempt);

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::Path;
+use std::os::unix::fs::{chown, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use spawnery_sandbox::client::Client;
@@ -19,7 +20,7 @@ use spawnery_sandbox::spec::{
 };
 
 use crate::support::layers::{Layers, over_host, put};
-use crate::support::{As, DEADLINE, PLAIN_USER, connect, open_to_others, program_for_others};
+use crate::support::{As, DEADLINE, PLAIN_USER, connect, program_for_others};
 use crate::table::{Attempt, Judge, Shape};
 use crate::world::World;
 
@@ -37,46 +38,53 @@ pub enum Verdict {
     Broken(String),
 }
 
+/// A data folder that several launchers use, one after the other: most of their start is to fill it.
+pub struct Home(tempfile::TempDir);
+
+impl Home {
+    pub fn new(whose: As) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        if whose == As::PlainUser {
+            chown(dir.path(), Some(PLAIN_USER), Some(PLAIN_USER)).expect("given");
+        }
+        Self(dir)
+    }
+}
+
 /// A launcher in the world.
 pub struct Trial<'a> {
     world: &'a World,
     whose: As,
-    dir: tempfile::TempDir,
+    /// With the socket by which the test reaches the launcher.
+    _near: tempfile::TempDir,
+    data: PathBuf,
     layers: Layers,
     layer: String,
     client: Client,
     child: Child,
     exits: BTreeMap<String, Exit>,
-    count: u32,
     /// How long something may take that must happen: short if it is expected not to.
     patience: Duration,
 }
 
 impl<'a> Trial<'a> {
-    pub fn new(world: &'a World, whose: As, without: &[Protection]) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
-        open_to_others(dir.path());
-        let data = dir.path().join("data");
-        fs::create_dir(&data).expect("made");
-        if whose == As::PlainUser {
-            std::os::unix::fs::chown(&data, Some(PLAIN_USER), Some(PLAIN_USER)).expect("given");
-        }
+    pub fn new(home: &Home, world: &'a World, whose: As, without: &[Protection]) -> Self {
+        let near = tempfile::tempdir().expect("a temporary folder");
+        let data = home.0.path().to_owned();
         let child = run_launcher(world, whose, &data, without);
-        let near = dir.path().join("near");
-        fs::create_dir(&near).expect("made");
-        world.forward(&near.join(SOCKET_NAME), &data.join(SOCKET_NAME));
-        let client = connect(&near);
+        world.forward(&near.path().join(SOCKET_NAME), &data.join(SOCKET_NAME));
+        let client = connect(near.path());
         let layers = Layers::new(whose);
         let layer = hostile_layer(&layers, world);
         let patience = if without.is_empty() { DEADLINE } else { Duration::from_secs(2) };
-        let (exits, count) = (BTreeMap::new(), 0);
-        Self { world, whose, dir, layers, layer, client, child, exits, count, patience }
+        let exits = BTreeMap::new();
+        Self { world, whose, _near: near, data, layers, layer, client, child, exits, patience }
     }
 
     /// Makes one attempt, and looks at the host afterwards.
     pub fn make(&mut self, attempt: &Attempt) -> Verdict {
-        self.count += 1;
-        let instance = format!("a{}", self.count);
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let instance = format!("a{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let layer_before = content(self.layers.path());
         let neighbour = attempt.shape == Shape::Neighbour;
         if neighbour && let Err(error) = self.start("neighbour", self.neighbour()) {
@@ -157,7 +165,7 @@ impl<'a> Trial<'a> {
 
     /// The quota is there for as long as it runs.
     fn judge_quota(&self) -> Verdict {
-        let list = fs::read_to_string(self.data().join("cgroups")).unwrap_or_default();
+        let list = fs::read_to_string(self.data.join("cgroups")).unwrap_or_default();
         let groups = list.lines().flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten());
         let files =
             groups.flat_map(|it| ["cpu.cfs_quota_us", "cpu.max"].map(|f| it.path().join(f)));
@@ -175,7 +183,7 @@ impl<'a> Trial<'a> {
         if exit.code != Some(0) {
             return Verdict::Broken(format!("{exit:?}"));
         }
-        let dir = log_dir(&self.data(), instance, 0);
+        let dir = log_dir(&self.data, instance, 0);
         let files = fs::read_dir(dir).expect("a log").flatten();
         let bytes: u64 = files.filter_map(|it| it.metadata().ok()).map(|it| it.len()).sum();
         let page = self.reader(instance).read_from(1, usize::MAX).expect("read");
@@ -208,12 +216,8 @@ impl<'a> Trial<'a> {
         }
     }
 
-    fn data(&self) -> std::path::PathBuf {
-        self.dir.path().join("data")
-    }
-
     fn reader(&self, instance: &str) -> LogReader {
-        LogReader::open(log_dir(&self.data(), instance, 0)).expect("a log")
+        LogReader::open(log_dir(&self.data, instance, 0)).expect("a log")
     }
 
     fn output(&self, instance: &str) -> String {
@@ -223,7 +227,7 @@ impl<'a> Trial<'a> {
     }
 
     fn launcher_log(&self) -> String {
-        fs::read_to_string(self.data().join("test.log")).unwrap_or_default()
+        fs::read_to_string(self.data.join("test.log")).unwrap_or_default()
     }
 
     fn spec(&self, attempt: &Attempt) -> SandboxSpec {
@@ -295,7 +299,7 @@ impl<'a> Trial<'a> {
             r#"{{"canary": {}, "folder": {}, "socket": {}, "launcher": {}, "usr_is_private": {}, "namespaces": {{{}}}}}"#,
             text(&self.world.canary()),
             text(self.world.folder()),
-            text(&self.data().join(SOCKET_NAME)),
+            text(&self.data.join(SOCKET_NAME)),
             text(&program_for_others()),
             self.whose == As::Us,
             links.join(", ")
@@ -306,7 +310,7 @@ impl<'a> Trial<'a> {
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         let _ = self.client.request(Request::Shutdown { stop_all: true });
-        let until = Instant::now() + Duration::from_secs(5);
+        let until = Instant::now() + DEADLINE;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < until {
             std::thread::sleep(Duration::from_millis(2));
         }
