@@ -29,4 +29,5 @@ pub use identity::{IdentityError, SavedIdentity};
 pub use machine::MachineError;
 pub use spawnery_environment::build::Settings as BuildSettings;
 pub use spawnery_runtime::Runtimes;
+pub use spawnery_sandbox::spec::Network as BuildNetwork;
 pub use tls::{JoinToken, JoinTokenError, Tls, TlsError};

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands;
-use crate::config::{COLORS, LOG_LEVELS};
+use crate::config::{BUILD_NETWORKS, COLORS, LOG_LEVELS};
 use crate::exit;
 use clap::{Args, Parser, Subcommand};
 
@@ -99,7 +99,7 @@ pub(crate) struct NodeOptions {
     /// [env: SPAWNERY_ALLOW_DEVICES]
     #[arg(long = "allow-device", id = "allow_devices", value_name = "PATH")]
     allow_devices: Vec<String>,
-    /// A folder that workloads may see, with what is below it; may be repeated
+    /// A folder that workloads may mount, exactly as named here; may be repeated
     /// [env: SPAWNERY_ALLOW_MOUNTS]
     #[arg(long = "allow-mount", id = "allow_mounts", value_name = "PATH")]
     allow_mounts: Vec<String>,
@@ -111,6 +111,32 @@ pub(crate) struct NodeOptions {
     /// [env: SPAWNERY_DOCKER_SOCKET]
     #[arg(long, value_name = "PATH")]
     docker_socket: Option<String>,
+    /// What environments may take on disk; beyond it, unused ones go [default: 20G]
+    /// [env: SPAWNERY_ENVIRONMENTS_SIZE]
+    #[arg(long, value_name = "AMOUNT")]
+    environments_size: Option<String>,
+    /// What commands of builds reach that may use the network: the internet, or all that this
+    /// machine can [default: private] [env: SPAWNERY_BUILD_NETWORK]
+    #[arg(long, value_name = "NETWORK", value_parser = word_of(&BUILD_NETWORKS))]
+    build_network: Option<String>,
+    /// The mirror for Debian packages [default: what this machine uses]
+    /// [env: SPAWNERY_DEBIAN_MIRROR]
+    #[arg(long, value_name = "URL")]
+    debian_mirror: Option<String>,
+    /// The index for Python packages of recipes that name none [env: SPAWNERY_PYTHON_INDEX]
+    #[arg(long, value_name = "URL")]
+    python_index: Option<String>,
+    /// The program uv, for Python environments [default: uv] [env: SPAWNERY_UV]
+    #[arg(long, value_name = "PATH")]
+    uv: Option<String>,
+    /// A registry of images that is spoken to without encryption; may be repeated
+    /// [env: SPAWNERY_HTTP_REGISTRIES]
+    #[arg(long = "http-registry", id = "http_registries", value_name = "HOST:PORT")]
+    http_registries: Vec<String>,
+    /// A folder with git repositories that recipes may name by file://; may be repeated
+    /// [env: SPAWNERY_GIT_FOLDERS]
+    #[arg(long = "git-folder", id = "git_folders", value_name = "PATH")]
+    git_folders: Vec<String>,
     /// How much to tell on standard error [default: info] [env: SPAWNERY_LOG_LEVEL]
     #[arg(long, value_name = "LEVEL", value_parser = word_of(&LOG_LEVELS))]
     log_level: Option<String>,

@@ -7,7 +7,7 @@ mod place;
 mod settings;
 
 pub(crate) use command_line::{Choice, ParseError, parse};
-pub(crate) use settings::{COLORS, LOG_LEVELS, SETTINGS, Setting, parse_address};
+pub(crate) use settings::{BUILD_NETWORKS, COLORS, LOG_LEVELS, SETTINGS, Setting, parse_address};
 
 use crate::error::CliError;
 use clap::ArgMatches;
@@ -15,7 +15,8 @@ use clap::parser::ValueSource;
 use command_line::Added;
 use file::Entry;
 use settings::{parse_boolean, parse_label, setting};
-use spawnery_agent::Runtimes;
+use spawnery_agent::{BuildSettings, Runtimes};
+use spawnery_model::limits::ENVIRONMENTS_BYTES_DEFAULT;
 use spawnery_model::{Allowances, Name};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -223,6 +224,31 @@ impl Config {
             mounts: items("allow_mounts"),
             ..Allowances::default()
         }
+    }
+
+    /// How the node builds environments.
+    pub(crate) fn build(&self) -> BuildSettings {
+        let items = |name| self.value(name).map(|value| value.items.clone()).unwrap_or_default();
+        let text = |name| self.text(name).map(str::to_owned);
+        let mut build = BuildSettings {
+            debian_mirror: text("debian_mirror"),
+            python_index: text("python_index"),
+            uv: text("uv").map(PathBuf::from),
+            registries_plain_http: items("http_registries"),
+            git_folders: items("git_folders").into_iter().map(PathBuf::from).collect(),
+            ..BuildSettings::default()
+        };
+        if self.text("build_network") == Some("host") {
+            build.network = spawnery_agent::BuildNetwork::Host;
+        }
+        build
+    }
+
+    /// What the node's environments may take on disk.
+    pub(crate) fn environments_bytes_max(&self) -> u64 {
+        let size = self.text("environments_size");
+        let size = size.and_then(|text| spawnery_manifest::parse_bytes(text).ok());
+        size.unwrap_or(ENVIRONMENTS_BYTES_DEFAULT).0
     }
 
     /// Where the node's runtimes beside the process runtime are.

@@ -38,6 +38,19 @@ pub(crate) const SETTINGS: &[Setting] = &[
     },
     one("oci_runtime", Some("--oci-runtime"), "SPAWNERY_OCI_RUNTIME", any),
     one("docker_socket", Some("--docker-socket"), "SPAWNERY_DOCKER_SOCKET", folder),
+    one("environments_size", Some("--environments-size"), "SPAWNERY_ENVIRONMENTS_SIZE", memory),
+    one("build_network", Some("--build-network"), "SPAWNERY_BUILD_NETWORK", build_network),
+    one("debian_mirror", Some("--debian-mirror"), "SPAWNERY_DEBIAN_MIRROR", web_address),
+    one("python_index", Some("--python-index"), "SPAWNERY_PYTHON_INDEX", web_address),
+    one("uv", Some("--uv"), "SPAWNERY_UV", any),
+    Setting {
+        is_list: true,
+        ..one("http_registries", Some("--http-registry"), "SPAWNERY_HTTP_REGISTRIES", any)
+    },
+    Setting {
+        is_list: true,
+        ..one("git_folders", Some("--git-folder"), "SPAWNERY_GIT_FOLDERS", folder)
+    },
     one("join", Some("--join"), "SPAWNERY_JOIN", any),
     secret("join_token", Some("--token"), "SPAWNERY_JOIN_TOKEN"),
     one("url", Some("--url"), "SPAWNERY_URL", url),
@@ -128,6 +141,23 @@ pub(crate) fn parse_label(text: &str) -> Result<(String, String), String> {
 fn url(text: &str) -> Result<(), String> {
     let made = spawnery_client::Client::new(text, None);
     made.map(drop).map_err(|_| "http://HOST:PORT".to_owned())
+}
+
+fn web_address(text: &str) -> Result<(), String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    match rest.is_some_and(|rest| !rest.is_empty() && !rest.contains(['@', ' '])) {
+        true => Ok(()),
+        false => {
+            Err("a URL such as https://mirror.example.org/path, without a password".to_owned())
+        }
+    }
+}
+
+/// What commands of builds may reach.
+pub(crate) const BUILD_NETWORKS: [&str; 2] = ["private", "host"];
+
+fn build_network(text: &str) -> Result<(), String> {
+    one_of(text, &BUILD_NETWORKS)
 }
 
 /// The levels of the log, from few to many words.

@@ -58,9 +58,9 @@ pub(crate) fn agent_config(
         launcher_exe,
         version: VERSION.to_owned(),
         allowances: node.allowances,
-        build: spawnery_agent::BuildSettings::default(),
+        build: node.build,
         runtimes: node.runtimes,
-        environments_bytes_max: spawnery_model::limits::ENVIRONMENTS_BYTES_DEFAULT.0,
+        environments_bytes_max: node.environments_bytes_max,
     })
 }
 

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place::{Place, ServerFile};
-use spawnery_agent::{Agent, AgentError, Runtimes};
+use spawnery_agent::{Agent, AgentError, BuildSettings, Runtimes};
 use spawnery_api::{PublicAddress, Stopping, Tokens};
 use spawnery_client::Client;
 use spawnery_controller::tls::Authority;
@@ -56,6 +56,10 @@ pub(crate) struct NodeOptions {
     pub(crate) allowances: Allowances,
     /// Where the runtimes beside the process runtime are.
     pub(crate) runtimes: Runtimes,
+    /// How it builds environments.
+    pub(crate) build: BuildSettings,
+    /// What environments may take on disk.
+    pub(crate) environments_bytes_max: u64,
 }
 
 impl NodeOptions {
@@ -63,7 +67,9 @@ impl NodeOptions {
     pub(crate) fn of(config: &Config) -> Result<NodeOptions, CliError> {
         let (name, labels) = (config.name()?, config.labels());
         let (allowances, runtimes) = (config.allowances(), config.runtimes());
-        Ok(NodeOptions { name, labels, allowances, runtimes })
+        let build = config.build();
+        let environments_bytes_max = config.environments_bytes_max();
+        Ok(NodeOptions { name, labels, allowances, runtimes, build, environments_bytes_max })
     }
 }
 

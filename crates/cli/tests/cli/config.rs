@@ -57,7 +57,7 @@ fn what_is_wrong_in_the_file_is_named_with_its_place() {
             ran = ran.says(part);
         }
     };
-    check("ur = \"http://a:1\"", &["c.toml:1:1", "`ur`", "did you mean `url`?"]);
+    check("urls = \"http://a:1\"", &["c.toml:1:1", "`urls`", "did you mean `url`?"]);
     check("\n  data = 3", &["c.toml:2:10", "data", "a text in quotes"]);
     check("json = \"perhaps\"", &["c.toml", "`perhaps`", "true or false"]);
     check("listen = ", &["c.toml:1:"]);
