@@ -91,6 +91,17 @@ pub const DISK_BYTES_MIN: u64 = 1024 * 1024;
 /// hundred kilobytes.
 pub const DISK_TEMPLATES_MAX: usize = 16;
 
+/// First of the project ids that launchers give to private layers: far above those that people
+/// write into `/etc/projects`, and below 2^31, which some tools take for negative.
+pub const PROJECT_IDS_FIRST: u32 = 0x5350_0000;
+
+/// Project ids for private layers: many times the sandboxes of one file system.
+pub const PROJECT_IDS_COUNT: u32 = 1 << 20;
+
+/// Project ids that are tried for one layer: kept layers and other launchers may have some, but
+/// each try takes the kernel a look at the file system's table.
+pub const PROJECT_TRIES_MAX: u32 = 4096;
+
 /// Bytes left in a private layer below which it counts as full when a process fails.
 pub const DISK_FULL_BYTES: u64 = 64 * 1024;
 

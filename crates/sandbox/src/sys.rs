@@ -447,3 +447,86 @@ pub(crate) fn configure_loop(device: BorrowedFd<'_>, file: BorrowedFd<'_>) -> io
 fn check(ret: libc::c_long) -> io::Result<libc::c_long> {
     if ret == -1 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
+
+/// What of a file's `struct fsxattr` (`linux/fs.h`) is looked at; the rest is kept as it is.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default)]
+struct FileAttributes {
+    flags: u32,
+    extent_bytes: u32,
+    extents: u32,
+    project: u32,
+    cow_extent_bytes: u32,
+    padding: [u8; 8],
+}
+
+const FS_XFLAG_PROJINHERIT: u32 = 0x200;
+
+fn file_attributes(file: BorrowedFd<'_>) -> io::Result<FileAttributes> {
+    /// `_IOR('X', 31, struct fsxattr)`
+    const FS_IOC_FSGETXATTR: libc::c_ulong = 0x801c_581f;
+    let mut attributes = FileAttributes::default();
+    // SAFETY: the request writes one struct fsxattr, which FileAttributes is laid out as.
+    let ret = unsafe { libc::ioctl(file.as_raw_fd(), FS_IOC_FSGETXATTR as _, &raw mut attributes) };
+    check(ret.into()).map(|_| attributes)
+}
+
+/// The project that a folder belongs to, if what is made in it inherits that.
+pub(crate) fn inherited_project(folder: BorrowedFd<'_>) -> io::Result<Option<u32>> {
+    let attributes = file_attributes(folder)?;
+    Ok((attributes.flags & FS_XFLAG_PROJINHERIT != 0).then_some(attributes.project))
+}
+
+/// Makes a folder, and all that will be made in it, belong to a project
+/// (`ioctl_xfs_fsgetxattr(2)`; ext4 has it too). Only the first user namespace may.
+pub(crate) fn set_inherited_project(folder: BorrowedFd<'_>, project: u32) -> io::Result<()> {
+    /// `_IOW('X', 32, struct fsxattr)`
+    const FS_IOC_FSSETXATTR: libc::c_ulong = 0x401c_5820;
+    let mut attributes = file_attributes(folder)?;
+    attributes.flags |= FS_XFLAG_PROJINHERIT;
+    attributes.project = project;
+    // SAFETY: the request reads one struct fsxattr, which FileAttributes is laid out as.
+    let ret =
+        unsafe { libc::ioctl(folder.as_raw_fd(), FS_IOC_FSSETXATTR as _, &raw const attributes) };
+    check(ret.into()).map(drop)
+}
+
+/// Limits and usage of a project in the file system that `file` is in (`quotactl(2)`).
+pub(crate) fn project_quota(file: BorrowedFd<'_>, project: u32) -> io::Result<libc::dqblk> {
+    // SAFETY: dqblk is plain integers, for which all zeros is a valid value.
+    let mut quota: libc::dqblk = unsafe { std::mem::zeroed() };
+    project_quotactl(file, libc::Q_GETQUOTA, project, &mut quota)?;
+    Ok(quota)
+}
+
+/// Sets the hard limits of a project; 0 is none. Blocks have 1024 bytes (`quotactl(2)`).
+pub(crate) fn set_project_quota(
+    file: BorrowedFd<'_>,
+    project: u32,
+    blocks_max: u64,
+    inodes_max: u64,
+) -> io::Result<()> {
+    // SAFETY: dqblk is plain integers, for which all zeros is a valid value.
+    let mut quota: libc::dqblk = unsafe { std::mem::zeroed() };
+    quota.dqb_bhardlimit = blocks_max;
+    quota.dqb_ihardlimit = inodes_max;
+    quota.dqb_valid = libc::QIF_LIMITS;
+    project_quotactl(file, libc::Q_SETQUOTA, project, &mut quota)
+}
+
+/// `quotactl_fd(2)` for projects, since Linux 5.14.
+fn project_quotactl(
+    file: BorrowedFd<'_>,
+    command: i32,
+    project: u32,
+    quota: &mut libc::dqblk,
+) -> io::Result<()> {
+    /// `linux/quota.h`
+    const PRJQUOTA: u32 = 2;
+    let command = ((command as u32) << 8) | PRJQUOTA;
+    // SAFETY: both commands that are used take one struct dqblk, which outlives the call.
+    let ret = unsafe {
+        libc::syscall(libc::SYS_quotactl_fd, file.as_raw_fd(), command, project, &raw mut *quota)
+    };
+    check(ret).map(drop)
+}

@@ -67,7 +67,8 @@ fn a_kept_layer_is_limited_and_stays() {
         let layers = Layers::new(whose);
         let low = layers.minimal(|_| {});
         let mut bench = Bench::start(whose);
-        let mut spec = limited("echo x > /kept; head -c 100000000 /dev/zero > /big; sleep 60");
+        let mut spec =
+            limited("echo x > /kept; head -c 100000000 /dev/zero > /big || exit 7; sleep 60");
         spec.argv[0] = "/bin/sh".into();
         (spec.root, spec.keeps_layer) = (of(&[&low]), Some(true));
         let (exit, _) = bench.run_spec("it", spec);

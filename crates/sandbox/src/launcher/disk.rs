@@ -48,7 +48,10 @@ fn mkfs() -> Option<&'static Path> {
 }
 
 /// How the limit is held, in words.
-pub(crate) fn describe(images: bool) -> String {
+pub(crate) fn describe(projects: bool, images: bool) -> String {
+    if projects {
+        return "project quota of the data folder's file system".to_owned();
+    }
     if images {
         return "an ext4 image for each instance, mounted by a loop device".to_owned();
     }

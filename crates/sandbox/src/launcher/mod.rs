@@ -6,6 +6,7 @@ mod connection;
 mod core;
 pub(crate) mod disk;
 mod network;
+mod quota;
 mod requests;
 mod sandbox;
 mod serve;

@@ -185,7 +185,10 @@ impl Launcher {
             usr_writable: rootfs.usr == UsrView::Writable,
             usr_reason: rootfs.usr_reason.clone(),
             controllers: self.workshop.cgroups.describe(),
-            disk_limit: Some(disk::describe(self.workshop.images)),
+            disk_limit: Some(disk::describe(
+                self.workshop.projects.is_some(),
+                self.workshop.images,
+            )),
         };
         Reply::Description { description }
     }

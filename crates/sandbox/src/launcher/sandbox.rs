@@ -13,6 +13,7 @@ use seccompiler::BpfProgram;
 
 use super::disk;
 use super::network::PrivateNetwork;
+use super::quota::Projects;
 use super::store::Failure;
 use super::tool::ToolState;
 use crate::cgroup::{Cgroups, Group};
@@ -56,7 +57,9 @@ pub(crate) struct Sandbox {
     pub(crate) kill_at: Option<Instant>,
     /// Memory limit that has to be watched, because no control group does it.
     pub(crate) watched_memory_bytes: Option<u64>,
-    /// Limit of the private layer that has to be watched, because it is in no image.
+    /// Project of the private layer, if the file system limits it.
+    pub(crate) project: Option<u32>,
+    /// Limit of the private layer that has to be watched, because nothing else holds it.
     pub(crate) watched_disk_bytes: Option<u64>,
     /// Secret variables, for the processes that are started later.
     pub(crate) secret_env: SecretEnv,
@@ -161,6 +164,8 @@ pub(crate) struct Workshop {
     pub(crate) cgroups: Cgroups,
     /// Whether private layers can be in images.
     pub(crate) images: bool,
+    /// Projects for private layers, where the file system holds quotas of projects.
+    pub(crate) projects: Option<Projects>,
     /// Makes names of groups differ between launchers.
     pub(crate) run_name: String,
 }
@@ -183,12 +188,19 @@ pub(super) fn at<T, E: Into<io::Error>>(
 impl Workshop {
     /// What sandboxes can be made with.
     pub(crate) fn means(&self) -> Means {
-        Means { rootful: self.rootfs.rootful, images: self.images }
+        Means { rootful: self.rootfs.rootful, images: self.images && self.projects.is_none() }
     }
 
     /// Makes the folder `dir` and starts an init with namespaces in it.
-    pub(crate) fn spawn(&self, number: u64, dir: &Path, kind: Kind) -> Result<Sandbox, SpawnError> {
+    pub(crate) fn spawn(
+        &mut self,
+        number: u64,
+        dir: &Path,
+        kind: Kind,
+    ) -> Result<Sandbox, SpawnError> {
         at("make the folder of the sandbox", make_dirs(dir, &self.rootfs))?;
+        let project = self.projects.as_mut().map(|it| it.assign(&dir.join("layer"))).transpose();
+        let project = at("give the private layer a project", project)?;
         let mut log = LogWriter::new(dir.join("log/0"), LOG_BYTES_MAX_DEFAULT);
         at("make the log", log.prepare())?;
         let group = self.cgroups.create(&format!("{}-{number}", self.run_name));
@@ -221,6 +233,7 @@ impl Workshop {
             dials: BTreeMap::new(),
             kill_at: Some(Instant::now() + Duration::from_millis(SETUP_MS_MAX)),
             watched_memory_bytes: None,
+            project,
             watched_disk_bytes: None,
             secret_env: SecretEnv::default(),
             over_memory: false,

@@ -11,6 +11,7 @@ use rustix::fs::Mode;
 
 use super::core::{Launcher, now_ms};
 use super::disk;
+use super::quota::Projects;
 use super::sandbox::Workshop;
 use super::store::{INSTANCES_DIR, SPARES_DIR};
 use super::trash::TRASH_DIR;
@@ -65,6 +66,10 @@ pub fn serve_weakened(config: Config, protections: Protections) -> Result<(), Se
             .map_err(|error| ServeError::Filter(error.to_string()))?,
         cgroups,
         images: disk::can_mount_images(is_rootful()),
+        projects: Projects::probe(
+            is_rootful(),
+            crc32c::crc32c(place.as_os_str().as_encoded_bytes()),
+        ),
         run_name: format!("{}-{}", now_ms(), std::process::id()),
     };
     let listener = listen().map_err(at("listen on the socket"))?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::core::{Launcher, now_ms};
 use super::disk;
 use super::network::{PrivateNetwork, RESOLV_CONF};
+use super::quota::Projects;
 use super::requests::refused;
 use super::sandbox::{Asker, Phase, Process, Sandbox, SecretEnv, SpawnError, Streams, kill};
 use super::store::{self, Failure, Meta};
@@ -111,9 +112,8 @@ impl Launcher {
             group.set_limits(limits.weakened(protections)).map_err(at("set the limits"))?;
         }
         sandbox.ends_first |= spec.keeps_layer.unwrap_or_default();
-        sandbox.watched_disk_bytes = spec
-            .disk_bytes_max
-            .filter(|_| sandbox.kind.image_bytes.is_none() && sandbox.tool.is_none());
+        limit_disk(self.workshop.projects.as_ref(), sandbox, spec.disk_bytes_max)
+            .map_err(at("set the limit of the disk"))?;
         if sandbox.watched_disk_bytes.is_some() {
             self.disk_at.get_or_insert_with(disk::next_look);
         }
@@ -282,6 +282,23 @@ fn open_mounts(mounts: &[MountSpec], protections: Protections) -> io::Result<Vec
         rootfs::open_mount(Path::new(&mount.source), mount.read_only, protections).map_err(named)
     };
     mounts.iter().map(open).collect()
+}
+
+/// Has the limit of the private layer held by its project, or watched if nothing else holds it.
+fn limit_disk(
+    projects: Option<&Projects>,
+    sandbox: &mut Sandbox,
+    bytes_max: Option<u64>,
+) -> io::Result<()> {
+    let Some(bytes_max) = bytes_max else {
+        return Ok(());
+    };
+    if let Some((projects, project)) = projects.zip(sandbox.project) {
+        return projects.limit(project, bytes_max);
+    }
+    let watched = sandbox.kind.image_bytes.is_none() && sandbox.tool.is_none();
+    sandbox.watched_disk_bytes = watched.then_some(bytes_max);
+    Ok(())
 }
 
 /// Moves the folder of a sandbox to its instance, and writes down what is known of it.

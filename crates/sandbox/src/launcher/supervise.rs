@@ -249,7 +249,7 @@ impl Launcher {
         };
         let oom_kills = sandbox.group.as_ref().map_or(0, cgroup::Group::oom_kills);
         let out_of_memory = sandbox.over_memory || oom_kills > 0 || tool::is_out_of_memory(sandbox);
-        let limit = sandbox.limit;
+        let (limit, project) = (sandbox.limit, sandbox.project);
         let Some(instance) = sandbox.instance.clone() else {
             return;
         };
@@ -262,7 +262,9 @@ impl Launcher {
         found.reported = true;
         let (code, signal) = found.status.unwrap_or((None, Some(libc::SIGKILL)));
         let oom = out_of_memory && code != Some(0);
-        let full = found.disk_full && code != Some(0);
+        let projects = self.workshop.projects.as_ref().zip(project);
+        let full = || found.disk_full || projects.is_some_and(|(all, it)| all.is_full(it));
+        let full = code != Some(0) && full();
         let limit = limit.or(full.then_some(LimitReached::Disk));
         let last_output = found.log.tail();
         let exit = Exit { code, signal, oom, at_ms: now_ms(), last_output, limit };

@@ -61,6 +61,7 @@ impl Workshop {
             dials: BTreeMap::new(),
             kill_at: Some(Instant::now() + Duration::from_millis(TOOL_START_MS_MAX)),
             watched_memory_bytes: None,
+            project: None,
             watched_disk_bytes: None,
             secret_env: SecretEnv::default(),
             over_memory: false,

@@ -55,6 +55,9 @@ impl Launcher {
 
     /// Moves a folder to the trash, which another process empties.
     pub(super) fn discard(&mut self, dir: &Path) {
+        if let Some(projects) = &self.workshop.projects {
+            projects.release(&dir.join("layer"));
+        }
         let name = format!("{}-{}", now_ms(), self.token());
         if fs::rename(dir, Path::new(TRASH_DIR).join(name)).is_ok() {
             self.sweep_at.get_or_insert(Instant::now() + SWEEP_AFTER);

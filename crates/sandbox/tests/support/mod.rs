@@ -56,6 +56,21 @@ impl Bench {
         change: impl FnOnce(&mut Config),
     ) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::start_at(dir, whose, network_of, change)
+    }
+
+    /// With its data in a folder of its own in `place`.
+    pub fn start_in(place: &Path, whose: As) -> Self {
+        let dir = tempfile::tempdir_in(place).expect("a temporary folder");
+        Self::start_at(dir, whose, None, |_| ())
+    }
+
+    fn start_at(
+        dir: tempfile::TempDir,
+        whose: As,
+        network_of: Option<u32>,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
         open_to_others(dir.path());
         if whose == As::PlainUser {
             std::os::unix::fs::chown(dir.path(), Some(PLAIN_USER), Some(PLAIN_USER))
