@@ -16,6 +16,7 @@ use sha2::{Digest, Sha256};
 use spawnery_environment::build::{Builder, Progress};
 use spawnery_environment::{EnvironmentRecord, Lease, Store, StoreError};
 use spawnery_model::{ContentDigest, Environment, InstanceId, Name};
+use spawnery_sandbox::spec::RootSpec;
 use spawnery_wire::link::{EnvironmentInfo, Pruned, SecretValue};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -23,6 +24,10 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::{broadcast, watch};
+
+/// Environments that are remembered: each is a few hundred bytes. When there are more, all are
+/// looked up again.
+const KNOWN_MAX: usize = 1024;
 
 /// Pieces of output that a slow listener of a build may be behind before it misses some.
 const OUTPUT_BEHIND_MAX: usize = 256;
@@ -40,6 +45,15 @@ struct Inner {
     /// Which environment was made of which recipe and lock: a file for each.
     wanted: PathBuf,
     flights: Mutex<BTreeMap<ContentDigest, Flight>>,
+    /// What was looked up before, so that a start reads nothing of it again.
+    known: Mutex<BTreeMap<ContentDigest, Known>>,
+}
+
+/// An environment that was looked up before; it may be gone.
+#[derive(Clone)]
+struct Known {
+    record: Arc<EnvironmentRecord>,
+    root: RootSpec,
 }
 
 /// The work of making an environment.
@@ -80,7 +94,9 @@ pub(crate) enum SecretsFrom {
 
 /// An environment that stays for as long as this value lives.
 pub(crate) struct Ready {
-    pub(crate) record: EnvironmentRecord,
+    pub(crate) record: Arc<EnvironmentRecord>,
+    /// Its layers, as a sandbox takes them.
+    pub(crate) root: RootSpec,
     pub(crate) lease: Lease,
 }
 
@@ -100,7 +116,8 @@ impl Environments {
         fs::create_dir_all(&wanted)?;
         let flights = Mutex::default();
         let store = builder.store().clone();
-        let inner = Inner { store, builder, upstream, wanted, flights };
+        let known = Mutex::default();
+        let inner = Inner { store, builder, upstream, wanted, flights, known };
         Ok(Environments { inner: Arc::new(inner) })
     }
 
@@ -133,9 +150,7 @@ impl Environments {
                     news(News::Progress(progress.borrow_and_update().clone()));
                 }
                 record = &mut result => {
-                    let record = record?;
-                    let lease = self.lease(&record);
-                    return Ok(Ready { record, lease });
+                    return self.ready_now(&wanted, record?);
                 }
             }
         }
@@ -146,8 +161,38 @@ impl Environments {
         self.known(&wanted_digest(environment)).ok().flatten()
     }
 
+    /// The environment that was just made, or found in the store.
+    fn ready_now(
+        &self,
+        wanted: &ContentDigest,
+        record: EnvironmentRecord,
+    ) -> Result<Ready, String> {
+        let lease = self.lease(&record);
+        let root = self.inner.store.root_spec(&record).map_err(|error| error.to_string())?;
+        let known = Known { record: Arc::new(record), root };
+        let mut all = self.inner.known.lock().expect("no holder panics");
+        if all.len() >= KNOWN_MAX {
+            all.clear();
+        }
+        all.insert(wanted.clone(), known.clone());
+        Ok(Ready { record: known.record, root: known.root, lease })
+    }
+
+    /// The same, if it was looked up before and is still there.
+    fn remembered(&self, wanted: &ContentDigest) -> Option<Ready> {
+        let known = self.inner.known.lock().expect("no holder panics").get(wanted)?.clone();
+        // The lease comes first, so that nothing is pruned between looking and using.
+        let lease = self.lease(&known.record);
+        let there = self.inner.store.use_environment(&known.record.digest);
+        let there = there.is_ok_and(|there| there);
+        there.then_some(Ready { record: known.record, root: known.root, lease })
+    }
+
     /// The environment made of a recipe and lock, if it is in the store.
     pub(crate) fn known(&self, wanted: &ContentDigest) -> Result<Option<Ready>, String> {
+        if let Some(ready) = self.remembered(wanted) {
+            return Ok(Some(ready));
+        }
         let path = self.inner.wanted.join(wanted.as_str());
         let Ok(text) = fs::read_to_string(path) else {
             return Ok(None);
@@ -158,10 +203,10 @@ impl Environments {
         // The lease comes first, so that nothing is pruned between looking and using.
         let first = self.inner.store.lease([digest.clone()]);
         match self.inner.store.environment(&digest) {
-            Ok(Some(record)) if self.inner.store.layers_of(&record).is_ok() => {
-                let lease = self.lease(&record);
+            Ok(Some(record)) => {
+                let ready = self.ready_now(wanted, record)?;
                 drop(first);
-                Ok(Some(Ready { record, lease }))
+                Ok(Some(ready))
             }
             Ok(_) => Ok(None),
             Err(error) => Err(error.to_string()),

@@ -78,8 +78,7 @@ impl Preparer {
                 }
             };
             let ready = self.environments.ready(environment, secrets, false, news).await?;
-            let root = self.environments.store().root_spec(&ready.record);
-            prepared.root = Some(root.map_err(|error| error.to_string())?);
+            prepared.root = Some(ready.root.clone());
             prepared.user = user(&ready.record.config);
             merge(&ready.record.config, order)?;
             if let For::Instance(instance) = whom {

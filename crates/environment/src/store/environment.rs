@@ -178,6 +178,21 @@ impl Store {
         Ok(Some(record))
     }
 
+    /// Whether an environment that was looked up before is still there. Notes its use. As long as
+    /// it is there, so are its layers. Take a [`Lease`](super::Lease) of it before.
+    ///
+    /// # Errors
+    ///
+    /// When the disk fails.
+    pub fn use_environment(&self, digest: &ContentDigest) -> Result<bool, StoreError> {
+        let path = self.environment_file(digest);
+        match fs::exists(&path) {
+            Ok(true) => disk::touch(&path).map(|()| true).map_err(StoreError::from),
+            Ok(false) => Ok(false),
+            Err(error) => Err(error).at("look at", &path)?,
+        }
+    }
+
     /// All environments, the most recently used first.
     ///
     /// # Errors
