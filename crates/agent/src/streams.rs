@@ -9,7 +9,7 @@ use crate::prepare::Preparer;
 use logs::LogRequest;
 use spawnery_model::InstanceId;
 use spawnery_runtime::{DialError, ExecOrder, OperationError, Runtime};
-use spawnery_wire::link::{RefusalKind, StreamReply, StreamRequest};
+use spawnery_wire::link::{RefusalKind, StreamReply, StreamRequest, UsageReport};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -91,6 +91,7 @@ impl Streams {
             StreamRequest::Stdin { instance, process } => {
                 stdin::serve(&*self.runtime, instance, process, stream).await
             }
+            StreamRequest::Usage { instance } => self.usage(instance, stream).await,
             StreamRequest::Dial { instance, port } => self.dial(instance, port, stream).await,
             StreamRequest::Build { recipe, secrets, resolve } => {
                 self.build(*recipe, secrets, resolve, stream).await
@@ -104,6 +105,22 @@ impl Streams {
                 unreachable!("these end their stream themselves")
             }
         }
+    }
+
+    async fn usage(self, instance: InstanceId, stream: &mut Stream) -> Result<(), LinkError> {
+        let usage = match self.runtime.usage(instance).await {
+            Ok(usage) => usage,
+            Err(error) => return write_frame(stream, &refused(&error)).await,
+        };
+        write_frame(stream, &StreamReply::Accepted).await?;
+        let report = UsageReport {
+            memory_bytes: usage.memory_bytes,
+            cpu_us: usage.cpu_us,
+            pids: usage.pids,
+            network_bytes_in: usage.network_bytes_in,
+            network_bytes_out: usage.network_bytes_out,
+        };
+        write_frame(stream, &report).await
     }
 
     async fn dial(

@@ -43,6 +43,7 @@ mod sse;
 mod status;
 mod templates;
 mod tokens;
+mod usage;
 mod views;
 mod volumes;
 mod workloads;

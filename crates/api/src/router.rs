@@ -7,7 +7,7 @@ use crate::guard::guard;
 use crate::tokens::Tokens;
 use crate::{
     content, environments, events, health, instances, jobs, logs, manifest, metrics, nodes,
-    openapi, processes, secrets, services, sessions, status, templates, volumes, workloads,
+    openapi, processes, secrets, services, sessions, status, templates, usage, volumes, workloads,
 };
 use axum::Router;
 use axum::http::Uri;
@@ -58,12 +58,14 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(processes::signal_session))
         .routes(routes!(processes::write_session_stdin))
         .routes(routes!(logs::follow_session_logs))
+        .routes(routes!(usage::get_session_usage))
         .routes(routes!(instances::list_instances))
         .routes(routes!(instances::get_instance, instances::end_instance))
         .routes(routes!(processes::exec_in_instance))
         .routes(routes!(processes::signal_instance))
         .routes(routes!(processes::write_instance_stdin))
         .routes(routes!(logs::follow_instance_logs))
+        .routes(routes!(usage::get_instance_usage))
         .routes(routes!(events::follow_events))
         .routes(routes!(content::missing_content))
         .routes(routes!(content::put_content))

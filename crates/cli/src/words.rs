@@ -53,6 +53,14 @@ pub(crate) fn since(text: &str) -> Result<u64, CliError> {
     })
 }
 
+/// How long processors were at work: as a span, with tenths while there are few.
+pub(crate) fn processor_time(us: u64) -> String {
+    match us {
+        0..10_000_000 => format!("{}.{}s", us / 1_000_000, us / 100_000 % 10),
+        _ => span(us / 1000),
+    }
+}
+
 /// An amount of memory.
 pub(crate) fn bytes(count: u64) -> String {
     Bytes(count).to_string()
@@ -92,6 +100,16 @@ mod tests {
         check(120_000, "2m");
         check(7_200_000, "2h");
         check(172_800_000, "2d");
+    }
+
+    #[test]
+    fn processor_times_have_tenths_while_they_are_short() {
+        let check = |us: u64, expected: &str| assert_eq!(processor_time(us), expected);
+        check(0, "0.0s");
+        check(250_000, "0.2s");
+        check(9_999_999, "9.9s");
+        check(10_000_000, "10s");
+        check(120_000_000, "2m");
     }
 
     #[test]

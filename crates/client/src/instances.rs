@@ -10,7 +10,7 @@ use hyper::Method;
 use hyper::body::{Bytes, Frame};
 use spawnery_model::InstanceId;
 use spawnery_wire::api::{
-    ExecReply, ExecRequest, InstanceView, SessionCreated, SessionRequest, SignalRequest,
+    ExecReply, ExecRequest, InstanceView, SessionCreated, SessionRequest, SignalRequest, UsageView,
 };
 use std::io;
 
@@ -52,6 +52,11 @@ impl Client {
     /// One instance, by its id or the beginning of it.
     pub async fn instance(&self, instance: &str) -> Result<InstanceView, ClientError> {
         self.get(&instance_target(instance, "")).await
+    }
+
+    /// What an instance uses now, as its node sees it.
+    pub async fn usage(&self, instance: &str) -> Result<UsageView, ClientError> {
+        self.get(&instance_target(instance, "/usage")).await
     }
 
     /// Ends an instance. A replica of a service is then replaced.

@@ -178,7 +178,11 @@ impl Controller {
     }
 
     /// Asks a node something that it answers with one frame.
-    async fn ask<T>(&self, node: NodeId, request: StreamRequest) -> Result<T, StreamError>
+    pub(crate) async fn ask<T>(
+        &self,
+        node: NodeId,
+        request: StreamRequest,
+    ) -> Result<T, StreamError>
     where
         T: for<'b> minicbor::Decode<'b, ()>,
     {

@@ -7,7 +7,7 @@ use spawnery_cluster::{Command, Rejection, Reply, SecretHash};
 use spawnery_model::{InstanceId, Name, NodeId, Orders};
 use spawnery_wire::link::{
     Down, Hello, Identity, LogFrame, LogStart, PROTOCOL_VERSION, RefusalKind, StreamReply,
-    StreamRequest, Up, Welcome,
+    StreamRequest, Up, UsageReport, Welcome,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -282,6 +282,12 @@ impl Controller {
         let request = StreamRequest::Logs { instance, process, start, follow };
         let (_, stream) = self.open(instance, request).await?;
         Ok(LogStream { stream, done: false })
+    }
+
+    /// What an instance uses now, as its node sees it.
+    pub async fn usage(&self, instance: InstanceId) -> Result<UsageReport, StreamError> {
+        let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
+        self.ask(node, StreamRequest::Usage { instance }).await
     }
 
     /// Connects to a port inside an instance.

@@ -127,6 +127,10 @@ pub struct Usage {
     pub cpu_us: Option<u64>,
     /// Processes and threads.
     pub pids: Option<u64>,
+    /// Bytes of IP packets that a private network has brought in since the start.
+    pub network_bytes_in: Option<u64>,
+    /// Bytes of IP packets that it has taken out.
+    pub network_bytes_out: Option<u64>,
 }
 
 /// Something happened without being asked for.

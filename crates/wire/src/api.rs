@@ -22,7 +22,7 @@ pub use environment::{
 };
 pub use instance::{
     EndView, ExecReply, ExecRequest, ExitView, InstanceView, NodeReference, SessionCreated,
-    SessionRequest, SignalRequest,
+    SessionRequest, SignalRequest, UsageView,
 };
 pub use node::{DrainRequest, JoinTokenReply, JoinTokenRequest, NodeView};
 pub use page::Page;

@@ -224,6 +224,13 @@ pub enum StreamRequest {
         #[n(0)]
         name: Name,
     },
+    /// What an instance uses now: one [`UsageReport`] follows the reply.
+    #[n(13)]
+    Usage {
+        /// Which instance.
+        #[n(0)]
+        instance: InstanceId,
+    },
 }
 
 /// A secret in clear. It travels over the link only, and has no `Debug`.
@@ -482,6 +489,26 @@ pub struct VolumeInfo {
     pub size_bytes: u64,
 }
 
+/// What an instance uses now; nothing where its node cannot tell.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct UsageReport {
+    /// Memory in bytes.
+    #[n(0)]
+    pub memory_bytes: Option<u64>,
+    /// Processor time since its start, in microseconds.
+    #[n(1)]
+    pub cpu_us: Option<u64>,
+    /// Processes and threads.
+    #[n(2)]
+    pub pids: Option<u64>,
+    /// Bytes of IP packets that a private network has brought in since the start.
+    #[n(3)]
+    pub network_bytes_in: Option<u64>,
+    /// Bytes of IP packets that it has taken out.
+    #[n(4)]
+    pub network_bytes_out: Option<u64>,
+}
+
 /// From where a log is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum LogStart {
@@ -617,6 +644,7 @@ mod tests {
             let _ = frame::decode::<AgentRequest>(&bytes);
             let _ = frame::decode::<AgentReply>(&bytes);
             let _ = frame::decode::<BuildFrame>(&bytes);
+            let _ = frame::decode::<UsageReport>(&bytes);
         }
     }
 }

@@ -8,7 +8,7 @@ use spawnery_model::{
 };
 use spawnery_wire::link::{
     Down, Hello, Identity, LogFrame, LogStart, PROTOCOL_VERSION, RefusalKind, StreamReply,
-    StreamRequest, Up, Welcome,
+    StreamRequest, Up, UsageReport, Welcome,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -229,6 +229,18 @@ impl Shared {
                 let mut text = String::new();
                 let _ = stream.read_to_string(&mut text).await;
                 self.note(format!("input of {process}: {text}"));
+            }
+            StreamRequest::Usage { instance } => {
+                self.note(format!("usage of {instance}"));
+                let usage = UsageReport {
+                    memory_bytes: Some(1 << 20),
+                    pids: Some(2),
+                    network_bytes_in: Some(84),
+                    network_bytes_out: Some(0),
+                    ..UsageReport::default()
+                };
+                let _ = write_frame(&mut stream, &StreamReply::Accepted).await;
+                let _ = write_frame(&mut stream, &usage).await;
             }
             // What it keeps beside instances, it does not say.
             _ => {}

@@ -17,3 +17,4 @@ mod processes;
 mod rubbish;
 mod serving;
 mod sessions;
+mod usage;

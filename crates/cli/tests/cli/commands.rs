@@ -1,6 +1,6 @@
 //! Commands of a client, with a server and without.
 
-use crate::support::{Home, Server};
+use crate::support::{Home, Server, wait_for};
 
 #[test]
 fn applying_twice_changes_nothing() {
@@ -60,6 +60,42 @@ fn a_session_lives_until_it_is_ended() {
     home.instance("shell", "ended");
     home.output(&["session", "exec", &id, "--", "true"]).expect(125);
     home.output(&["session", "create", "none"]).expect(1).says("none");
+}
+
+#[test]
+fn what_instances_use_is_shown_and_unknown_is_a_dash() {
+    let server = Server::start();
+    server.apply("sessions: {shell: {run: [cat], stdin: true, memory: 32M}}\n");
+    let home = &server.home;
+    home.output(&["session", "create", "shell"]).expect(0);
+    home.instance("shell", "ready");
+    let found = home.json(&["instances", "--usage"]);
+    let usage = &found[0]["usage"];
+    assert_eq!(found[0]["workload"], "shell");
+    assert!(usage["memory_bytes"].as_u64() > Some(0), "{usage}");
+    assert_eq!(usage["pids"], 1);
+    assert!(usage["network_bytes_in"].is_null(), "it has no network: {usage}");
+    let table = home.output(&["instances", "--usage"]).expect(0).stdout;
+    let lines: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(lines[0][4..], ["MEMORY", "CPU", "PIDS", "IN", "OUT"], "{table}");
+    assert_eq!(lines[1][6..], ["1", "-", "-"], "{table}");
+}
+
+#[test]
+fn what_a_private_network_carries_is_counted() {
+    let server = Server::start();
+    // The name may not be resolved, so that the question goes to the node's resolver and no further.
+    server.apply(
+        "services: {asks: {run: 'getent hosts elsewhere.test; sleep 1000', memory: 32M, \
+         network: private, egress: {names: [example.test]}}}\n",
+    );
+    let figure = |instance: &serde_json::Value, name: &str| instance["usage"][name].as_u64();
+    wait_for("the question and its answer to be counted", || {
+        let found = server.home.json(&["instances", "asks", "--usage"]);
+        let (into, out) = ("network_bytes_in", "network_bytes_out");
+        (figure(&found[0], into) > Some(0) && figure(&found[0], out) > Some(0)).then_some(())
+    });
 }
 
 #[test]

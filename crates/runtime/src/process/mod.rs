@@ -458,6 +458,8 @@ impl Runtime for ProcessRuntime {
                     memory_bytes: usage.memory_bytes,
                     cpu_us: usage.cpu_usec,
                     pids: usage.pids,
+                    network_bytes_in: usage.network_bytes_in,
+                    network_bytes_out: usage.network_bytes_out,
                 }),
                 (reply, _) => Err(refused(reply, || self.index().why_not_found(instance, None))),
             }

@@ -203,6 +203,7 @@ pub async fn a_further_process_shares_the_surroundings_of_its_instance(mut world
     assert!(matches!(missing, Err(OperationError::Failed { .. })), "{missing:?}");
     let usage = runtime.usage(id).await.expect("it runs");
     assert_ne!(usage.memory_bytes, Some(0));
+    assert_eq!((usage.network_bytes_in, usage.network_bytes_out), (None, None), "it has none");
 
     let third = runtime.exec(id, exec(&["sleep", "1000"])).await.expect("it runs");
     runtime.stop(id, order(&[]).stop).await.expect("stopping");

@@ -62,6 +62,27 @@ pub struct InstanceView {
     pub process: Option<ProcessView>,
 }
 
+/// What an instance uses now. What its node cannot tell is left null.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UsageView {
+    /// Memory.
+    #[schema(example = 52_428_800)]
+    pub memory_bytes: Option<u64>,
+    /// Processor time since its start, in microseconds.
+    #[schema(example = 250_000)]
+    pub cpu_us: Option<u64>,
+    /// Processes and threads.
+    #[schema(example = 3)]
+    pub pids: Option<u64>,
+    /// Bytes of IP packets that a private network has brought in since the start; null with any
+    /// other network.
+    #[schema(example = 3_145_728)]
+    pub network_bytes_in: Option<u64>,
+    /// Bytes of IP packets that it has taken out.
+    #[schema(example = 16_384)]
+    pub network_bytes_out: Option<u64>,
+}
+
 /// A node, by both of its names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct NodeReference {
