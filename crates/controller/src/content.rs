@@ -3,7 +3,7 @@
 use crate::handle::{Controller, SubmitError};
 use spawnery_cluster::State;
 use spawnery_environment::{Content, ContentError, Tree};
-use spawnery_model::{Base, ContentDigest, Environment, Local, Workload};
+use spawnery_model::{ContentDigest, Environment, Workload};
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -87,17 +87,8 @@ fn trees(state: &State) -> BTreeSet<ContentDigest> {
 fn trees_of(workload: &Workload) -> Vec<ContentDigest> {
     let surroundings = workload.surroundings.as_deref();
     let environment = surroundings.and_then(|it| it.environment.as_deref());
-    let locals = environment.into_iter().flat_map(locals);
+    let locals = environment.into_iter().flat_map(Environment::locals);
     locals.filter_map(|local| local.tree.clone()).collect()
-}
-
-fn locals(environment: &Environment) -> impl Iterator<Item = &Local> {
-    let base = match &environment.base {
-        Base::ImageFile(local) | Base::Directory(local) => Some(local),
-        Base::Host | Base::Image { .. } | Base::Debian { .. } => None,
-    };
-    let requirements = environment.python.as_ref().and_then(|it| it.requirements.as_ref());
-    base.into_iter().chain(requirements).chain(environment.files.iter().map(|it| &it.from))
 }
 
 #[cfg(test)]

@@ -5,9 +5,7 @@ use crate::links::StreamError;
 use crate::secrets::SecretError;
 use spawnery_agent::link::{Stream, read_frame};
 use spawnery_cluster::{Command, Rejection};
-use spawnery_model::{
-    Base, ContentDigest, Environment, InstanceId, Name, NodeId, NodeStatus, Phase,
-};
+use spawnery_model::{ContentDigest, Environment, InstanceId, Name, NodeId, NodeStatus, Phase};
 use spawnery_wire::link::{
     BuildFrame, EnvironmentInfo, EnvironmentList, Pruned, StreamRequest, VolumeList,
 };
@@ -83,7 +81,7 @@ impl Controller {
             Some(node) => node,
             None => self.nodes_up().await?.into_iter().next().ok_or(BuildError::NoNode)?.0,
         };
-        let names = recipe_secrets(&recipe);
+        let names = recipe.secrets().cloned().collect();
         let secrets = self.secrets_named(names).await?;
         let request = StreamRequest::Build { recipe: Box::new(recipe), secrets, resolve };
         let (_, stream) = self.open_on(node, request).await?;
@@ -218,15 +216,4 @@ impl From<SubmitError> for BuildError {
     fn from(error: SubmitError) -> BuildError {
         BuildError::Stream(error.into())
     }
-}
-
-/// The secrets that a recipe names.
-fn recipe_secrets(recipe: &Environment) -> Vec<Name> {
-    let image = match &recipe.base {
-        Base::Image { credentials, .. } => credentials.clone(),
-        _ => None,
-    };
-    let python = recipe.python.as_ref().and_then(|python| python.credentials.clone());
-    let source = recipe.source.as_ref().and_then(|source| source.credentials.clone());
-    [image, python, source].into_iter().flatten().collect()
 }

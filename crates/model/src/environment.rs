@@ -36,6 +36,29 @@ pub struct Environment {
     pub lock: Option<EnvironmentLock>,
 }
 
+impl Environment {
+    /// What it takes from beside the manifest.
+    pub fn locals(&self) -> impl Iterator<Item = &Local> {
+        let base = match &self.base {
+            Base::ImageFile(local) | Base::Directory(local) => Some(local),
+            Base::Host | Base::Image { .. } | Base::Debian { .. } => None,
+        };
+        let requirements = self.python.as_ref().and_then(|it| it.requirements.as_ref());
+        base.into_iter().chain(requirements).chain(self.files.iter().map(|it| &it.from))
+    }
+
+    /// The secrets that building it needs.
+    pub fn secrets(&self) -> impl Iterator<Item = &Name> {
+        let image = match &self.base {
+            Base::Image { credentials, .. } => credentials.as_ref(),
+            _ => None,
+        };
+        let python = self.python.as_ref().and_then(|it| it.credentials.as_ref());
+        let source = self.source.as_ref().and_then(|it| it.credentials.as_ref());
+        image.into_iter().chain(python).chain(source)
+    }
+}
+
 /// What an environment is put onto.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

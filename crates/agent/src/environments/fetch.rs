@@ -4,7 +4,7 @@ use super::Environments;
 use crate::link::read_frame;
 use spawnery_environment::layer::LayerRecord;
 use spawnery_environment::{EnvironmentParts, EnvironmentRecord, Tree, archive};
-use spawnery_model::{Base, ContentDigest, Environment, Local, NodeId};
+use spawnery_model::{ContentDigest, Environment, NodeId};
 use spawnery_wire::link::EnvironmentMade;
 use tokio::io::AsyncReadExt;
 use tokio_util::io::SyncIoBridge;
@@ -15,7 +15,7 @@ const TASK: &str = "reading from the link";
 impl Environments {
     /// Gets everything from beside the manifest that the recipe names and this node lacks.
     pub(super) async fn get_content(&self, environment: &Environment) -> Result<(), String> {
-        for local in locals(environment) {
+        for local in environment.locals() {
             let tree = local.tree.as_ref().ok_or_else(|| {
                 format!(
                     "`{}` was not sent: apply the manifest with the spawnery client",
@@ -88,15 +88,4 @@ impl Environments {
         }
         Ok(put)
     }
-}
-
-/// What a recipe takes from beside the manifest.
-fn locals(environment: &Environment) -> Vec<&Local> {
-    let base = match &environment.base {
-        Base::ImageFile(local) | Base::Directory(local) => Some(local),
-        Base::Host | Base::Image { .. } | Base::Debian { .. } => None,
-    };
-    let requirements = environment.python.as_ref().and_then(|it| it.requirements.as_ref());
-    let files = environment.files.iter().map(|file| &file.from);
-    base.into_iter().chain(requirements).chain(files).collect()
 }

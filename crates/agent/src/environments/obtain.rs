@@ -5,7 +5,7 @@ use crate::link::{Stream, read_frame, write_frame};
 use crate::upstream::{AskError, unexpected};
 use spawnery_environment::EnvironmentRecord;
 use spawnery_environment::build::{BuildError, Progress, Secrets};
-use spawnery_model::{Base, ContentDigest, Environment};
+use spawnery_model::{ContentDigest, Environment};
 use spawnery_wire::link::{AgentReply, AgentRequest, BuildOutcome, EnvironmentMade};
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -104,7 +104,7 @@ impl Environments {
         environment: &Environment,
         from: SecretsFrom,
     ) -> Result<Secrets, String> {
-        if !names_secrets(environment) {
+        if environment.secrets().next().is_none() {
             return Ok(Secrets::default());
         }
         let upstream = &self.inner.upstream;
@@ -131,10 +131,4 @@ pub(crate) fn made(record: &EnvironmentRecord) -> EnvironmentMade {
         record: minicbor::to_vec(record).expect("writing to memory does not fail"),
         layers: record.layers.clone(),
     }
-}
-
-fn names_secrets(environment: &Environment) -> bool {
-    matches!(&environment.base, Base::Image { credentials: Some(_), .. })
-        || environment.python.as_ref().is_some_and(|python| python.credentials.is_some())
-        || environment.source.as_ref().is_some_and(|source| source.credentials.is_some())
 }

@@ -5,7 +5,7 @@ use crate::command::{Rejection, Reply};
 use crate::decide::mounts_of;
 use crate::record::Change;
 use crate::state::State;
-use spawnery_model::{Base, Name, Phase, Workload, limits};
+use spawnery_model::{Environment, Name, Phase, Workload, limits};
 
 /// Every secret that `workloads` name exists.
 pub(super) fn secrets_exist<'a>(
@@ -26,13 +26,7 @@ pub fn secrets_of(workload: &Workload) -> impl Iterator<Item = &Name> {
     let surroundings = workload.surroundings.as_deref();
     let uses = surroundings.into_iter().flat_map(|s| s.secrets.iter().map(|it| &it.name));
     let environment = surroundings.and_then(|s| s.environment.as_deref());
-    let image = environment.and_then(|environment| match &environment.base {
-        Base::Image { credentials, .. } => credentials.as_ref(),
-        _ => None,
-    });
-    let python = environment.and_then(|e| e.python.as_ref()?.credentials.as_ref());
-    let source = environment.and_then(|e| e.source.as_ref()?.credentials.as_ref());
-    uses.chain(image).chain(python).chain(source)
+    uses.chain(environment.into_iter().flat_map(Environment::secrets))
 }
 
 pub(super) fn set_secret(state: &State, name: Name, sealed: Vec<u8>, by: String) -> Outcome {
