@@ -9,7 +9,7 @@ use crate::prepare::Preparer;
 use logs::LogRequest;
 use spawnery_model::InstanceId;
 use spawnery_runtime::{DialError, ExecOrder, OperationError, Runtime};
-use spawnery_wire::link::{RefusalKind, StreamReply, StreamRequest, UsageReport};
+use spawnery_wire::link::{ActivityReport, RefusalKind, StreamReply, StreamRequest, UsageReport};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -92,6 +92,7 @@ impl Streams {
                 stdin::serve(&*self.runtime, instance, process, stream).await
             }
             StreamRequest::Usage { instance } => self.usage(instance, stream).await,
+            StreamRequest::Activity { instance } => self.activity(instance, stream).await,
             StreamRequest::Dial { instance, port } => self.dial(instance, port, stream).await,
             StreamRequest::Build { recipe, secrets, resolve } => {
                 self.build(*recipe, secrets, resolve, stream).await
@@ -121,6 +122,16 @@ impl Streams {
             network_bytes_out: usage.network_bytes_out,
         };
         write_frame(stream, &report).await
+    }
+
+    async fn activity(self, instance: InstanceId, stream: &mut Stream) -> Result<(), LinkError> {
+        match self.runtime.execs_running(instance) {
+            Ok(execs_running) => {
+                write_frame(stream, &StreamReply::Accepted).await?;
+                write_frame(stream, &ActivityReport { execs_running }).await
+            }
+            Err(error) => write_frame(stream, &refused(&error)).await,
+        }
     }
 
     async fn dial(

@@ -6,8 +6,8 @@ use spawnery_agent::link::{LinkError, Session, Stream, read_frame, write_frame};
 use spawnery_cluster::{Command, Rejection, Reply, SecretHash};
 use spawnery_model::{InstanceId, Name, NodeId, Orders};
 use spawnery_wire::link::{
-    Down, Hello, Identity, LogFrame, LogStart, PROTOCOL_VERSION, RefusalKind, StreamReply,
-    StreamRequest, Up, UsageReport, Welcome,
+    ActivityReport, Down, Hello, Identity, LogFrame, LogStart, PROTOCOL_VERSION, RefusalKind,
+    StreamReply, StreamRequest, Up, UsageReport, Welcome,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -288,6 +288,12 @@ impl Controller {
     pub async fn usage(&self, instance: InstanceId) -> Result<UsageReport, StreamError> {
         let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
         self.ask(node, StreamRequest::Usage { instance }).await
+    }
+
+    /// What goes on in an instance that no request shows, as its node sees it.
+    pub async fn activity(&self, instance: InstanceId) -> Result<ActivityReport, StreamError> {
+        let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
+        self.ask(node, StreamRequest::Activity { instance }).await
     }
 
     /// Connects to a port inside an instance.

@@ -87,6 +87,10 @@ pub trait Runtime: Send + Sync {
     /// The output of a process, also of one that has ended.
     fn log(&self, instance: InstanceId, process: u32) -> Result<Log, OperationError>;
 
+    /// How many further processes of an instance have not ended. Known without asking, so that it
+    /// may be looked at often.
+    fn execs_running(&self, instance: InstanceId) -> Result<u32, OperationError>;
+
     /// What an instance uses now.
     fn usage(&self, instance: InstanceId) -> Pending<'_, Result<Usage, OperationError>>;
 }

@@ -231,6 +231,14 @@ pub enum StreamRequest {
         #[n(0)]
         instance: InstanceId,
     },
+    /// What goes on in an instance that no request shows: one [`ActivityReport`] follows the
+    /// reply.
+    #[n(14)]
+    Activity {
+        /// Which instance.
+        #[n(0)]
+        instance: InstanceId,
+    },
 }
 
 /// A secret in clear. It travels over the link only, and has no `Debug`.
@@ -509,6 +517,14 @@ pub struct UsageReport {
     pub network_bytes_out: Option<u64>,
 }
 
+/// What goes on in an instance.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Encode, Decode)]
+pub struct ActivityReport {
+    /// How many further processes, started by [`StreamRequest::Exec`], have not ended.
+    #[n(0)]
+    pub execs_running: u32,
+}
+
 /// From where a log is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum LogStart {
@@ -645,6 +661,7 @@ mod tests {
             let _ = frame::decode::<AgentReply>(&bytes);
             let _ = frame::decode::<BuildFrame>(&bytes);
             let _ = frame::decode::<UsageReport>(&bytes);
+            let _ = frame::decode::<ActivityReport>(&bytes);
         }
     }
 }

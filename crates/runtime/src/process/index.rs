@@ -145,6 +145,13 @@ impl Index {
         Ok(self.living(instance)?.surroundings.clone())
     }
 
+    /// How many further processes of a living instance have not ended.
+    pub(super) fn execs_running(&mut self, instance: InstanceId) -> Result<u32, OperationError> {
+        let further = self.living(instance)?.processes.range(1..);
+        let running = further.filter(|(_, process)| matches!(process, Process::Running(_)));
+        Ok(u32::try_from(running.count()).unwrap_or(u32::MAX))
+    }
+
     /// How far the log of a process is, now and later.
     pub(super) fn watch(
         &mut self,

@@ -450,6 +450,10 @@ impl Runtime for ProcessRuntime {
         Ok(Log::new(dir, progress))
     }
 
+    fn execs_running(&self, instance: InstanceId) -> Result<u32, OperationError> {
+        self.index().execs_running(instance)
+    }
+
     fn usage(&self, instance: InstanceId) -> Pending<'_, Result<Usage, OperationError>> {
         Box::pin(async move {
             let request = Request::Usage { instance: instance.to_string() };

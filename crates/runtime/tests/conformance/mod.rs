@@ -194,8 +194,10 @@ pub async fn a_further_process_shares_the_surroundings_of_its_instance(mut world
     assert_eq!((output.as_str(), exit.code), ("red round\n", Some(3)));
     let second = runtime.exec(id, exec(&["sleep", "1000"])).await.expect("it runs");
     assert_ne!(first, second);
+    assert_eq!(runtime.execs_running(id), Ok(1), "the first one has ended");
     runtime.signal(id, second, 9).await.expect("it runs");
     let (_, exit) = read_to_end(runtime.log(id, second).expect("a log")).await;
+    assert_eq!(runtime.execs_running(id), Ok(0));
     assert_eq!((exit.code, exit.signal), (None, Some(9)));
     assert_eq!(runtime.signal(id, second, 9).await, Err(OperationError::NotRunning));
     assert_eq!(runtime.signal(id, 99, 9).await, Err(OperationError::Unknown));
@@ -211,6 +213,7 @@ pub async fn a_further_process_shares_the_surroundings_of_its_instance(mut world
     assert_eq!((ended, exit.signal), (id, Some(15)));
     read_to_end(runtime.log(id, third).expect("it ends with its instance")).await;
     assert_eq!(runtime.exec(id, exec(&["true"])).await, Err(OperationError::NotRunning));
+    assert_eq!(runtime.execs_running(id), Err(OperationError::NotRunning));
     assert_eq!(runtime.exec(instance(99), exec(&["true"])).await, Err(OperationError::Unknown));
 }
 

@@ -1,6 +1,6 @@
 //! What outlives the agent, and what does not outlive the launcher.
 
-use super::{instance, next_end, order_for, read_to_end, soon, wait_for_output};
+use super::{exec, instance, next_end, order_for, read_to_end, soon, wait_for_output};
 use crate::support::World;
 use spawnery_model::DurationMs;
 use spawnery_runtime::{Event, Prepared, Runtime};
@@ -12,6 +12,8 @@ pub async fn the_next_agent_finds_the_instance_and_its_log(world: World) {
     order.process.stdin = Some(true);
     let started = world.runtime.start(id, &order, Prepared::default()).await.expect("started");
     wait_for_output(world.runtime.log(id, 0).expect("a log"), "one\n").await;
+    world.runtime.exec(id, exec(&["sleep", "1000"])).await.expect("it runs");
+    world.runtime.exec(id, exec(&["no-such-program"])).await.expect_err("it cannot start");
 
     let mut world = world.next_agent().await;
     let runtime = &world.runtime;
@@ -19,6 +21,7 @@ pub async fn the_next_agent_finds_the_instance_and_its_log(world: World) {
     let [found] = &found[..] else { panic!("{found:?}") };
     assert_eq!((found.pid, &found.exit), (Some(started.pid), &None));
     assert_eq!(*found.order, order);
+    assert_eq!(runtime.execs_running(id), Ok(1), "one runs, and one never did");
     runtime.write_stdin(id, 0, b"two\n".to_vec(), true).await.expect("it runs");
     wait_for_output(runtime.log(id, 0).expect("a log"), "one\ntwo\n").await;
     runtime.stop(id, order.stop).await.expect("stopping");

@@ -198,8 +198,10 @@ impl Launcher {
         let Some(found) = sandbox.processes.get_mut(&process) else {
             return;
         };
-        // Its pipes end by themselves; there is no exit to report.
+        // Its pipes end by themselves; there is no exit to report, and nothing to be found that
+        // could be taken for a process that runs.
         found.reported = true;
+        let _ = fs::remove_dir_all(sandbox.dir.join("log").join(process.to_string()));
         if let Some(asker) = found.asker.take() {
             self.reply(asker, Reply::StartFailed { step, reason });
         }
@@ -253,7 +255,7 @@ impl Launcher {
             Err(error) => return Some(refused("make the log", &error)),
             Ok(()) => {}
         }
-        let log = LogWriter::new(dir, LOG_BYTES_MAX_DEFAULT);
+        let log = LogWriter::new(dir.clone(), LOG_BYTES_MAX_DEFAULT);
         let ExecSpec { argv, env, working_directory, stdin_pipe } = spec;
         // What the caller gives comes last, and so counts.
         let env = sandbox.secret_env.0.iter().cloned().chain(env).collect();
@@ -261,7 +263,10 @@ impl Launcher {
         let how = Attached { stdin_pipe, mounts: Vec::new(), asker: Some(asker) };
         match self.run(number, run, log, how) {
             Ok(()) => None,
-            Err(error) => Some(refused("start the process", &error)),
+            Err(error) => {
+                let _ = fs::remove_dir_all(dir);
+                Some(refused("start the process", &error))
+            }
         }
     }
 }
