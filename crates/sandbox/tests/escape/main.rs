@@ -4,9 +4,13 @@
 //! protection there is an attempt that gets through when that protection alone is switched off:
 //! so nothing here is held by accident, and no protection is lost unnoticed.
 //!
-//! All of it happens on a host that the test made itself (`world.rs`), and every bomb ends by
-//! itself, inside outer limits.
+//! All of it happens on a host that the test made itself (`world.rs`). Every bomb ends by itself,
+//! and sits inside outer limits of time, memory, processes and disk (`outer.rs`), which the last
+//! test here tries without any sandbox.
 
+mod attempts;
+mod outer;
+mod outer_tests;
 #[path = "../support/mod.rs"]
 mod support;
 mod table;
@@ -48,7 +52,7 @@ fn check_attempts(whose: As) {
         return skip("only root makes a host for attempts to aim at");
     }
     let world = World::new();
-    let home = Home::new(whose);
+    let home = Home::new(&world, whose);
     let mut trial = Trial::new(&home, &world, whose, &[]);
     let attempts: Vec<&Attempt> = ATTEMPTS.iter().filter(|it| it.is_for(whose)).collect();
     let failures: Vec<String> = attempts
@@ -72,7 +76,7 @@ fn check_switches(whose: As) {
         return skip("only root makes a host for attempts to aim at");
     }
     let world = World::new();
-    let home = Home::new(whose);
+    let home = Home::new(&world, whose);
     let probes: Vec<&Probe> = PROBES.iter().filter(|it| it.with.is_for(whose)).collect();
     let failures: Vec<String> =
         probes.iter().filter_map(|probe| check_switch(&home, &world, whose, probe).err()).collect();
@@ -111,9 +115,9 @@ fn check_switch(home: &Home, world: &World, whose: As, probe: &Probe) -> Result<
 fn the_tables_are_whole() {
     let names: BTreeSet<&str> = ATTEMPTS.iter().map(|it| it.name).collect();
     assert!(names.len() >= 60, "{} attempts", names.len());
-    let script = include_str!("attempt.py");
-    let defined: BTreeSet<&str> =
-        script.split("@attempt\ndef ").skip(1).filter_map(|it| it.split('(').next()).collect();
+    let programs = attempts::FILES.iter().map(|(_, text)| *text);
+    let functions = programs.flat_map(|text| text.split("@attempt\ndef ").skip(1));
+    let defined: BTreeSet<&str> = functions.filter_map(|it| it.split('(').next()).collect();
     assert_eq!(names, defined);
     let probed: Vec<Protection> = PROBES.iter().map(|it| it.protection).collect();
     assert_eq!(probed, Protection::ALL, "each protection has its probe, in the same order");

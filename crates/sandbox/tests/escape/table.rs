@@ -1,4 +1,4 @@
-//! The attempts: each a function of `attempt.py`, with what it needs and how it is judged.
+//! The attempts: each a function of a file in `attempts`, with what it needs and how it is judged.
 
 use spawnery_sandbox::protections::Protection;
 
@@ -7,7 +7,7 @@ use crate::support::As;
 /// One attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct Attempt {
-    /// The function in `attempt.py`.
+    /// The function in a file of `attempts`.
     pub name: &'static str,
     /// Whether it is user 0 of its sandbox, with the capabilities of a package manager.
     pub is_root: bool,

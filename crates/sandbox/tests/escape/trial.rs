@@ -19,12 +19,12 @@ use spawnery_sandbox::spec::{
     EgressSpec, Exit, FileSpec, LimitReached, MountSpec, Network, SandboxSpec, SecretFile, UserSpec,
 };
 
+use crate::attempts;
 use crate::support::layers::{Layers, over_host, put};
 use crate::support::{As, DEADLINE, PLAIN_USER, connect, program_for_others};
 use crate::table::{Attempt, Judge, Shape};
 use crate::world::World;
 
-const SCRIPT: &str = include_str!("attempt.py");
 const LOG_BYTES_MAX: u64 = 1 << 20;
 const DISK_BYTES_MAX: u64 = 16 << 20;
 const TRANSFER_BYTES_MAX: u64 = 1_000_000;
@@ -42,8 +42,8 @@ pub enum Verdict {
 pub struct Home(tempfile::TempDir);
 
 impl Home {
-    pub fn new(whose: As) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+    pub fn new(world: &World, whose: As) -> Self {
+        let dir = world.folder_beside();
         if whose == As::PlainUser {
             chown(dir.path(), Some(PLAIN_USER), Some(PLAIN_USER)).expect("given");
         }
@@ -69,12 +69,12 @@ pub struct Trial<'a> {
 
 impl<'a> Trial<'a> {
     pub fn new(home: &Home, world: &'a World, whose: As, without: &[Protection]) -> Self {
-        let near = tempfile::tempdir().expect("a temporary folder");
+        let near = world.folder_beside();
         let data = home.0.path().to_owned();
         let child = run_launcher(world, whose, &data, without);
         world.forward(&near.path().join(SOCKET_NAME), &data.join(SOCKET_NAME));
         let client = connect(near.path());
-        let layers = Layers::new(whose);
+        let layers = Layers::in_folder(world.folder_beside(), whose);
         let layer = hostile_layer(&layers, world);
         let patience = if without.is_empty() { DEADLINE } else { Duration::from_secs(2) };
         let exits = BTreeMap::new();
@@ -232,9 +232,13 @@ impl<'a> Trial<'a> {
 
     fn spec(&self, attempt: &Attempt) -> SandboxSpec {
         let aims = self.aims();
-        let mut spec = SandboxSpec::new(["/usr/bin/python3", "/escape.py", attempt.name, &aims]);
-        let bytes = SCRIPT.as_bytes().to_vec();
-        spec.files = vec![FileSpec { path: "/escape.py".into(), mode: 0o644, bytes }];
+        let mut spec = SandboxSpec::new(attempts::command(attempt.name, &aims));
+        let file = |(path, text): &(&str, &str)| FileSpec {
+            path: (*path).to_owned(),
+            mode: 0o644,
+            bytes: text.as_bytes().to_vec(),
+        };
+        spec.files = attempts::FILES.iter().map(file).collect();
         spec.hostname = "inside".into();
         spec.memory_bytes = Some(96 << 20);
         spec.pids_max = Some(20);

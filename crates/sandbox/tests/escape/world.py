@@ -1,11 +1,14 @@
 """The world of the escape suite: a host of its own, in namespaces that the test made.
 
-`world.py host FOLDER UID`: becomes the host. It runs in new mount, process, network, host name and
+`world.py host FOLDER UID SECONDS GROUPS`: becomes the host. It runs in new mount, process, network, host name and
 IPC namespaces; it makes a second network namespace for the hosts beyond, and serves on addresses
 in both. Prints `ready`; then, for each line with the paths of two sockets, serves
-the first and forwards to the second. Ends with standard input, and everything in the world with it.
+the first and forwards to the second. Ends with standard input, and everything in the world with it;
+after SECONDS at the latest.
 
-`world.py run COMMAND...`: runs a command with a session keyring that holds a key.
+`world.py run GROUPS COMMAND...`: runs a command with a session keyring that holds a key.
+
+GROUPS are files of control groups, joined by `:`, through which both come under the outer limits.
 """
 
 import ctypes, os, signal, socket, subprocess, sys, threading, time
@@ -113,7 +116,16 @@ def sleeper(uid):
         time.sleep(0.001)
 
 
-def host(folder, uid):
+def limit(groups):
+    for path in filter(None, groups.split(":")):
+        with open(path, "w") as file:
+            file.write("0")
+
+
+def host(folder, uid, seconds):
+    # What ends by itself needs nobody who ends it: not the test, whose process may be stuck.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(1))
+    signal.alarm(seconds)
     (ready, their_ready), (their_go, go) = os.pipe(), os.pipe()
     other = os.fork()
     if other == 0:
@@ -152,6 +164,8 @@ def run(command):
 
 
 if sys.argv[1] == "host":
-    host(sys.argv[2], int(sys.argv[3]))
+    limit(sys.argv[5])
+    host(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))
 else:
-    run(sys.argv[2:])
+    limit(sys.argv[2])
+    run(sys.argv[3:])

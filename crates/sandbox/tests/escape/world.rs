@@ -2,6 +2,7 @@
 //!
 //! It has its own mounts, processes, network, host name and message objects; there are hosts in a
 //! network beyond it, and nothing leads to a real one. It ends with this, and everything in it.
+//! All of it is inside the outer limits of `outer.rs`: its files, and every process in it.
 
 use std::cell::RefCell;
 use std::fs;
@@ -9,8 +10,10 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::outer::{Outer, TIME_MAX};
 use crate::support::{DEADLINE, PLAIN_USER, open_to_others};
 
 const SCRIPT: &str = include_str!("world.py");
@@ -23,11 +26,14 @@ pub struct World {
     lines: RefCell<Option<(ChildStdin, BufReader<ChildStdout>)>>,
     host: u32,
     before: Vec<String>,
+    /// After all that is inside it.
+    outer: Outer,
 }
 
 impl World {
     pub fn new() -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        let outer = Outer::new();
+        let dir = tempfile::tempdir_in(outer.disk()).expect("a temporary folder");
         open_to_others(dir.path());
         fill(dir.path());
         let script = dir.path().join("world.py");
@@ -38,6 +44,8 @@ impl World {
             .arg("host")
             .arg(dir.path())
             .arg(PLAIN_USER.to_string())
+            .arg(TIME_MAX.as_secs().to_string())
+            .arg(outer.group("world"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -51,7 +59,7 @@ impl World {
         let children = fs::read_to_string(children).expect("read");
         let host = children.trim().parse().expect("one child");
         let lines = RefCell::new(Some((stdin, stdout)));
-        let mut world = Self { dir, unshare, lines, host, before: Vec::new() };
+        let mut world = Self { dir, unshare, lines, host, before: Vec::new(), outer };
         world.before = world.state();
         world
     }
@@ -70,20 +78,36 @@ impl World {
         self.host
     }
 
+    /// A new folder on the world's disk, for what belongs to a launcher.
+    pub fn folder_beside(&self) -> tempfile::TempDir {
+        tempfile::tempdir_in(self.outer.disk()).expect("a temporary folder")
+    }
+
+    /// The limits around all of this.
+    pub fn outer(&self) -> &Outer {
+        &self.outer
+    }
+
     /// Words before a command that is to run on this host.
     pub fn enter(&self) -> Vec<String> {
-        let host = self.host.to_string();
-        let script = self.folder().join("world.py");
-        #[rustfmt::skip]
-        let words = [
-            "nsenter", "--mount", "--uts", "--ipc", "--net", "--pid", "--target", &host, "--",
-            // The outer limits of every bomb.
-            "prlimit", "--nofile=4096:4096", "--core=unlimited:unlimited", "--fsize=268435456",
-            "--as=4294967296", "--",
-            "/usr/bin/python3", &script.to_string_lossy(), "run",
-        ]
-        .map(str::to_owned);
-        words.to_vec()
+        self.enter_with(&["--mount", "--uts", "--ipc", "--net", "--pid"])
+    }
+
+    /// The same with only some of the host's namespaces, and in a group of its own.
+    pub fn enter_with(&self, namespaces: &[&str]) -> Vec<String> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let (host, script) = (self.host.to_string(), self.folder().join("world.py"));
+        let group = self.outer.group(&format!("in-{count}"));
+        let mut words = vec!["nsenter"];
+        words.extend(namespaces);
+        words.extend(["--target", &host, "--"]);
+        let mut words: Vec<String> = words.into_iter().map(str::to_owned).collect();
+        words.extend(Outer::limits_of_each());
+        words.push("/usr/bin/python3".to_owned());
+        words.push(script.to_string_lossy().into_owned());
+        words.extend(["run".to_owned(), group]);
+        words
     }
 
     /// Makes a socket `near`, behind which a process of the world forwards to `far`.
@@ -109,7 +133,7 @@ impl World {
         let until = Instant::now() + within;
         loop {
             let mut left = self.command_lines();
-            left.retain(|it| it.contains("/escape.py"));
+            left.retain(|it| it.contains(crate::attempts::PROGRAM));
             if left.is_empty() || Instant::now() > until {
                 return left;
             }

@@ -24,7 +24,10 @@ pub struct Layers {
 
 impl Layers {
     pub fn new(whose: As) -> Self {
-        let dir = tempfile::tempdir().expect("a temporary folder");
+        Self::in_folder(tempfile::tempdir().expect("a temporary folder"), whose)
+    }
+
+    pub fn in_folder(dir: tempfile::TempDir, whose: As) -> Self {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("set");
         Self { dir, whose }
     }
