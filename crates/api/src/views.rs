@@ -121,6 +121,7 @@ fn end_code(reason: &EndReason) -> &'static str {
         EndReason::LostByNode { .. } => "lost-by-node",
         EndReason::DiskFull => "disk-full",
         EndReason::TransferReached => "transfer-limit",
+        EndReason::KeyLeaseEnded => "key-lease",
     }
 }
 

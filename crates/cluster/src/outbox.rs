@@ -175,6 +175,7 @@ fn pools_of(state: &State, node: NodeId) -> Vec<WarmPool> {
             process: workload.process.clone(),
             stop: workload.stop,
             surroundings: workload.surroundings.clone(),
+            session: None,
         });
         (count > 0 && state.may_run_on(workload, node)).then_some(WarmPool { order, count })
     };

@@ -5,6 +5,8 @@ use crate::lifecycle::{RestartDraft, StopDraft};
 use crate::place::Span;
 use crate::placed::is_below;
 use crate::reader::Reader;
+use crate::readiness;
+use crate::session::SessionDraft;
 use crate::surroundings::SurroundingsDraft;
 use spawnery_model::limits::{
     CPU_RESERVED_DEFAULT, FILES_BYTES_MAX, JOB_START_DEADLINE_DEFAULT, MEMORY_DEFAULT,
@@ -12,8 +14,8 @@ use spawnery_model::limits::{
 };
 use spawnery_model::{
     Base, Bytes, Constraint, CpuMillis, DurationMs, Environment, File, JobSettings, Kind, Missed,
-    Name, Network, Overlap, Port, Process, Replicas, RestartPolicy, Schedule, ServiceSettings,
-    SessionSettings, Surroundings, Workload,
+    Name, Network, Overlap, Port, Process, Readiness, Replicas, RestartPolicy, Schedule,
+    ServiceSettings, Surroundings, Workload,
 };
 use std::collections::BTreeMap;
 
@@ -46,7 +48,8 @@ pub(crate) struct Draft {
     pub(crate) start_deadline: Option<DurationMs>,
     pub(crate) attempts: Option<(u32, Span)>,
     pub(crate) timeout: Option<DurationMs>,
-    pub(crate) duration: Option<DurationMs>,
+    pub(crate) session: SessionDraft,
+    pub(crate) ready: Option<(Readiness, Span)>,
     pub(crate) around: SurroundingsDraft,
 }
 
@@ -118,6 +121,7 @@ impl Draft {
             run => run?,
         };
         self.files.sort_by(|a, b| a.path.cmp(&b.path));
+        let ready = readiness::finish(self.ready.take(), &self.ports, reader);
         let workload = Workload {
             name,
             kind: match kind {
@@ -132,7 +136,7 @@ impl Draft {
                     attempts_max,
                     timeout: self.timeout,
                 }),
-                KindWord::Session => Kind::Session(SessionSettings { duration_max: self.duration }),
+                KindWord::Session => Kind::Session(self.session.finish(&self.ports, reader)),
             },
             process: Process {
                 run,
@@ -147,6 +151,7 @@ impl Draft {
                 network: self.network,
                 files: self.files,
                 stdin: self.stdin.then_some(true),
+                ready,
             },
             restart,
             stop: self.stop.finish(),

@@ -5,7 +5,9 @@ use crate::error::Problem;
 use crate::lifecycle::time;
 use crate::reader::{Field, Reader};
 use crate::tree::{Node, Value};
-use crate::{constraint, cron, files, lifecycle, process, schema, surroundings};
+use crate::{
+    constraint, cron, files, lifecycle, process, readiness, schema, session, surroundings,
+};
 use spawnery_model::limits::{DURATION_MAX, REPLICAS_MAX};
 use spawnery_model::{DurationMs, Missed, Overlap, Replicas};
 
@@ -13,14 +15,15 @@ use spawnery_model::{DurationMs, Missed, Overlap, Replicas};
 const ATTEMPTS_MAX: u64 = 10_000;
 
 /// All fields of a kind.
-pub(crate) fn tables(kind: KindWord) -> [&'static [Field<Draft>]; 6] {
+pub(crate) fn tables(kind: KindWord) -> [&'static [Field<Draft>]; 7] {
     let own = match kind {
         KindWord::Service => SERVICE_FIELDS,
         KindWord::Job => JOB_FIELDS,
-        KindWord::Session => SESSION_FIELDS,
+        KindWord::Session => session::FIELDS,
     };
     [
         process::FIELDS,
+        readiness::FIELDS,
         own,
         lifecycle::FIELDS,
         files::FIELDS,
@@ -34,7 +37,8 @@ pub(crate) fn mend(kind: KindWord, name: &str) -> Option<String> {
     if name == "<<" {
         return Some("YAML 1.2 does not merge maps; repeat the fields".to_owned());
     }
-    let owners = [("services", SERVICE_FIELDS), ("jobs", JOB_FIELDS), ("sessions", SESSION_FIELDS)];
+    let owners =
+        [("services", SERVICE_FIELDS), ("jobs", JOB_FIELDS), ("sessions", session::FIELDS)];
     let owner = owners.iter().find(|(_, fields)| fields.iter().any(|field| field.name == name));
     match owner {
         Some((owner, _)) => Some(format!("only {owner} have it, not a {}", kind.word())),
@@ -126,10 +130,3 @@ const JOB_FIELDS: &[Field<Draft>] = &[
         read: |reader, node, draft| draft.timeout = time(reader, node, DurationMs(1), DURATION_MAX),
     },
 ];
-
-const SESSION_FIELDS: &[Field<Draft>] = &[Field {
-    name: "duration",
-    doc: "When a session is ended because it has lived long enough. Default never.",
-    schema: || schema::text_like("6h"),
-    read: |reader, node, draft| draft.duration = time(reader, node, DurationMs(1), DURATION_MAX),
-}];

@@ -55,6 +55,7 @@ pub(crate) struct RestartDraft {
     delay: Option<DurationMs>,
     delay_max: Option<(DurationMs, Span)>,
     reset_after: Option<DurationMs>,
+    restarts_max: Option<u32>,
 }
 
 /// After which ends an instance is started anew.
@@ -94,6 +95,15 @@ const RESTART_FIELDS: &[Field<RestartDraft>] = &[
             draft.reset_after = time(reader, node, DurationMs(1), DURATION_MAX);
         },
     },
+    Field {
+        name: "max",
+        doc: "How often in a row at most. Default any number of times.",
+        schema: || schema::whole(1, u32::MAX.into()),
+        read: |reader, node, draft| {
+            let most = reader.whole(node, 1, u32::MAX.into());
+            draft.restarts_max = most.map(|most| most as u32);
+        },
+    },
 ];
 
 impl RestartDraft {
@@ -117,6 +127,7 @@ impl RestartDraft {
             delay,
             delay_max: self.delay_max.map_or(delay_max_default, |(delay, _)| delay),
             reset_after: self.reset_after.unwrap_or(RESTART_RESET_AFTER_DEFAULT),
+            restarts_max: self.restarts_max,
         }
     }
 }
@@ -212,12 +223,12 @@ const SIGNALS: &[(&str, i32)] = &[
     ("SYS", 31),
 ];
 
-fn signal_schema() -> serde_json::Value {
+pub(crate) fn signal_schema() -> serde_json::Value {
     let number = schema::whole(1, SIGNAL_MAX as u64);
     schema::any_of(&[schema::text_like("TERM"), number])
 }
 
-fn signal(reader: &mut Reader, node: &Node) -> Option<i32> {
+pub(crate) fn signal(reader: &mut Reader, node: &Node) -> Option<i32> {
     let expected = "a signal such as TERM, INT or 15";
     match &node.value {
         Value::Number(text) => {

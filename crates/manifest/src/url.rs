@@ -27,6 +27,13 @@ pub(crate) const GIT: Use = Use {
     is_git: true,
 };
 
+/// The URL of a server that decides who may come in.
+pub(crate) const FORWARD: Use = Use {
+    expected: "a URL such as https://auth.example.org/check",
+    schemes: &["https", "http"],
+    is_git: false,
+};
+
 /// Bytes of a URL: what servers take.
 const URL_BYTES_MAX: usize = 2048;
 

@@ -11,7 +11,9 @@ use crate::write_environment::{recipe, surroundings_fields};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
-use spawnery_model::{File, Kind, Name, Process, Replicas, Workload};
+use spawnery_model::{
+    Access, DurationMs, File, Kind, Name, Process, Readiness, Replicas, SessionSettings, Workload,
+};
 
 impl Manifest {
     /// Writes the manifest as JSON, with every default spelled out.
@@ -91,8 +93,8 @@ fn workload_fields<'s>(
             }
         }
         Kind::Session(session) => {
-            if let Some(duration) = session.duration_max {
-                set("duration", json!(whole_duration(duration)));
+            for (name, value) in session_fields(session) {
+                set(name, value);
             }
         }
     }
@@ -106,6 +108,12 @@ fn workload_fields<'s>(
             "reset_after": whole_duration(restart.reset_after),
         }),
     );
+    if let Some(most) = restart.restarts_max {
+        fields["restart"]["max"] = json!(most);
+    }
+    let mut set = |name: &str, value: Value| {
+        fields.insert(name.to_owned(), value);
+    };
     set(
         "stop",
         json!({
@@ -121,6 +129,51 @@ fn workload_fields<'s>(
     set("files", Value::Object(files));
     process_fields(&workload.process, &mut fields);
     fields
+}
+
+fn session_fields(session: &SessionSettings) -> Vec<(&'static str, Value)> {
+    let time = |time: Option<DurationMs>| time.map(|time| json!(whole_duration(time)));
+    let warnings = session.warnings.as_ref().map(|warnings| {
+        let fields = [
+            ("duration", time(warnings.before_duration)),
+            ("idle", time(warnings.before_idle)),
+            ("signal", warnings.signal.map(signal_json)),
+            ("file", warnings.file.as_ref().map(|file| json!(file))),
+        ];
+        let fields = fields.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(fields.collect())
+    });
+    let access = session.access.as_deref().map(|access| match access {
+        Access::Public => json!("public"),
+        Access::Token => json!("token"),
+        Access::Forward { url } => json!({ "forward": url }),
+    });
+    let fields = [
+        ("duration", time(session.duration_max)),
+        ("duration_limit", time(session.duration_limit)),
+        ("idle_timeout", time(session.idle_timeout)),
+        ("idle_timeout_limit", time(session.idle_timeout_limit)),
+        ("clients", session.clients_max.map(|most| json!(most))),
+        ("client_grace", time(session.client_grace)),
+        ("warnings", warnings),
+        ("access", access),
+        ("port", session.port.as_ref().map(|port| json!(port.as_str()))),
+        ("queue_deadline", time(session.queue_deadline)),
+        ("stale_period", time(session.stale_period)),
+        ("key_lease", time(session.key_lease)),
+    ];
+    fields.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
+
+fn readiness(ready: &Readiness) -> Value {
+    match ready {
+        Readiness::Port { port } => json!({ "port": port.as_str() }),
+        Readiness::Http { path, port: None } => json!({ "http": path }),
+        Readiness::Http { path, port: Some(port) } => {
+            json!({ "http": path, "port": port.as_str() })
+        }
+        Readiness::Output { text } => json!({ "output": text }),
+    }
 }
 
 fn process_fields(process: &Process, fields: &mut Map<String, Value>) {
@@ -147,6 +200,9 @@ fn process_fields(process: &Process, fields: &mut Map<String, Value>) {
     set("network", json!(word_of(NETWORKS, &process.network)));
     if let Some(folder) = &process.working_directory {
         set("working_directory", json!(folder));
+    }
+    if let Some(ready) = &process.ready {
+        set("ready", readiness(ready));
     }
     if let Some(stdin) = process.stdin {
         set("stdin", json!(stdin));

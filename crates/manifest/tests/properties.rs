@@ -4,11 +4,13 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 use spawnery_manifest::{Format, Manifest, check_label, parse};
-use spawnery_model::limits::{CPU_MAX, DURATION_MAX, MEMORY_MAX, MEMORY_MIN, STOP_GRACE_MAX};
+use spawnery_model::limits::{
+    CPU_MAX, DURATION_MAX, KEY_LEASE_MIN, MEMORY_MAX, MEMORY_MIN, STOP_GRACE_MAX,
+};
 use spawnery_model::{
-    Bytes, Constraint, ConstraintOperator, CpuMillis, DurationMs, File, JobSettings, Kind, Missed,
-    Name, Network, Overlap, Port, Process, Replicas, Restart, RestartPolicy, Schedule,
-    ServiceSettings, SessionSettings, Stop, Workload,
+    Access, Bytes, Constraint, ConstraintOperator, CpuMillis, DurationMs, File, JobSettings, Kind,
+    Missed, Name, Network, Overlap, Port, Process, Replicas, Restart, RestartPolicy, Schedule,
+    ServiceSettings, SessionSettings, Stop, Warnings, Workload,
 };
 use std::collections::BTreeMap;
 
@@ -236,6 +238,7 @@ fn process() -> impl Strategy<Value = Process> {
                 network,
                 files,
                 stdin: stdin.then_some(true),
+                ready: None,
             }
         })
 }
@@ -269,8 +272,32 @@ fn kind() -> impl Strategy<Value = Kind> {
                 timeout,
             })
         });
-    let session = option::of(time(DURATION_MAX));
-    let session = session.prop_map(|duration_max| Kind::Session(SessionSettings { duration_max }));
+    let times = || option::of(time(DURATION_MAX));
+    let access = prop_oneof![
+        Just(None),
+        Just(Some(Access::Public)),
+        Just(Some(Access::Forward { url: "https://auth.example.org/check".to_owned() })),
+    ];
+    let warnings = option::of((times(), times(), option::of(1..=64i32)));
+    let session = (times(), times(), option::of(1..=1000u32), warnings, access, times());
+    let session = session.prop_map(
+        |(duration_max, idle_timeout, clients_max, warnings, access, stale_period)| {
+            let warnings = warnings.map(|(before_duration, before_idle, signal)| {
+                Box::new(Warnings { before_duration, before_idle, signal, file: None })
+            });
+            Kind::Session(SessionSettings {
+                duration_max,
+                idle_timeout,
+                duration_limit: duration_max,
+                clients_max,
+                warnings: warnings.filter(|warnings| **warnings != Warnings::default()),
+                access: access.map(Box::new),
+                stale_period,
+                key_lease: idle_timeout.filter(|time| *time >= KEY_LEASE_MIN),
+                ..SessionSettings::default()
+            })
+        },
+    );
     prop_oneof![service, job, session]
 }
 
@@ -283,6 +310,7 @@ fn restart() -> impl Strategy<Value = Restart> {
             delay: one.min(other),
             delay_max: one.max(other),
             reset_after,
+            restarts_max: None,
         },
     )
 }

@@ -8,6 +8,7 @@ use crate::id::{InstanceId, Name, NodeId};
 use crate::instance::Exit;
 use crate::node::Capacity;
 use crate::quantity::DurationMs;
+use crate::session::Notice;
 use crate::surroundings::{Allowances, Surroundings};
 use crate::workload::{Process, Stop};
 use minicbor::{Decode, Encode};
@@ -213,4 +214,21 @@ pub struct StartOrder {
     /// What it finds around its process, if anything but the defaults.
     #[n(4)]
     pub surroundings: Option<Box<Surroundings>>,
+    /// Of a session: what only a session has.
+    #[n(5)]
+    pub session: Option<Box<SessionOrder>>,
+}
+
+/// What a node needs to know of a session.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
+pub struct SessionOrder {
+    /// The key that names it.
+    #[n(0)]
+    pub key: Option<Name>,
+    /// When the node ends it if it hears nothing of the controller for so long.
+    #[n(1)]
+    pub lease: Option<DurationMs>,
+    /// Warnings for the program inside, oldest first. A node gives each only once.
+    #[n(2)]
+    pub notices: Vec<Notice>,
 }

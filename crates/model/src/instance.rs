@@ -2,6 +2,7 @@
 
 use crate::id::{InstanceId, Name, NodeId, RunId};
 use crate::quantity::Timestamp;
+use crate::session::Session;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,10 @@ pub struct Instance {
     /// Of a session that was restarted: the instance that took its place.
     #[n(17)]
     pub restarted_as: Option<InstanceId>,
+    /// Of a session: what only a session has.
+    #[n(18)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Box<Session>>,
 }
 
 /// What an instance is an execution for.
@@ -186,6 +191,19 @@ pub enum StopCause {
     /// It took longer than its job allows.
     #[n(6)]
     TimedOut,
+    /// Nobody used it for as long as it may be idle.
+    #[n(7)]
+    Idle,
+    /// There was no room for it for as long as it may wait.
+    #[n(8)]
+    QueuedTooLong,
+    /// What its owner may do was revoked.
+    #[n(9)]
+    OwnerRevoked {
+        /// Who revoked it.
+        #[n(0)]
+        by: String,
+    },
 }
 
 impl StopCause {
@@ -199,6 +217,9 @@ impl StopCause {
             StopCause::NodeStopped => "its node was shut down".to_owned(),
             StopCause::DurationReached => "reached the longest duration allowed".to_owned(),
             StopCause::TimedOut => "took longer than its timeout".to_owned(),
+            StopCause::Idle => "was idle for as long as it may be".to_owned(),
+            StopCause::QueuedTooLong => "no room was found for it in time".to_owned(),
+            StopCause::OwnerRevoked { by } => format!("its owner's token was revoked by {by}"),
         }
     }
 }
@@ -244,6 +265,9 @@ pub enum LimitReached {
     /// It sent and received more than it may.
     #[n(1)]
     Transfer,
+    /// Its node heard nothing of the controller for as long as its key's lease lasts.
+    #[n(2)]
+    KeyLease,
 }
 
 /// How an instance ended.
@@ -314,6 +338,9 @@ pub enum EndReason {
     /// It sent and received more than its transfer limit.
     #[n(9)]
     TransferReached,
+    /// Its node heard nothing of the controller for as long as its key's lease lasts.
+    #[n(10)]
+    KeyLeaseEnded,
 }
 
 impl EndReason {
@@ -331,6 +358,10 @@ impl EndReason {
             EndReason::DiskFull => "disk full: it wrote more than its limit".to_owned(),
             EndReason::TransferReached => {
                 "transfer limit: it sent and received more than its limit".to_owned()
+            }
+            EndReason::KeyLeaseEnded => {
+                "its node heard nothing of the controller for longer than the lease of its key"
+                    .to_owned()
             }
         }
     }

@@ -13,6 +13,7 @@ pub mod instance;
 pub mod limits;
 pub mod node;
 pub mod quantity;
+pub mod session;
 pub mod surroundings;
 pub mod workload;
 
@@ -21,18 +22,22 @@ pub use environment::{
     Local, LockedPackage, Python, Source,
 };
 pub use exchange::{
-    Introduction, Observation, Observed, Order, Orders, Report, StartOrder, Want, WarmPool,
+    Introduction, Observation, Observed, Order, Orders, Report, SessionOrder, StartOrder, Want,
+    WarmPool,
 };
 pub use id::{Id, IdParseError, InstanceId, Name, NameError, NodeId, RunId};
 pub use instance::{End, EndReason, Exit, Instance, LimitReached, Origin, Phase, StopCause};
 pub use node::{Capacity, Node, NodeStatus};
 pub use quantity::{Bytes, CpuMillis, DurationMs, Timestamp};
+pub use session::{
+    Access, Notice, OwnerLimits, Readiness, Session, SessionLimits, SessionSettings, SessionTerms,
+    Warned, WarningCause, Warnings,
+};
 pub use surroundings::{
     Allowances, Egress, EgressRule, HostMount, RuntimeKind, SecretUse, Surroundings, User,
     VolumeMount,
 };
 pub use workload::{
     Constraint, ConstraintOperator, File, JobSettings, Kind, Missed, Network, Overlap, Port,
-    Process, Replicas, Restart, RestartPolicy, Schedule, ServiceSettings, SessionSettings, Stop,
-    Workload,
+    Process, Replicas, Restart, RestartPolicy, Schedule, ServiceSettings, Stop, Workload,
 };

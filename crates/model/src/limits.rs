@@ -146,6 +146,52 @@ pub const STOP_GRACE_MAX: DurationMs = DurationMs::from_secs(3600);
 /// The longest delay, duration or deadline in a manifest: ten years.
 pub const DURATION_MAX: DurationMs = DurationMs::from_secs(10 * 366 * 86_400);
 
+/// How long before a session's longest duration it is warned, when its template names no time: ten
+/// minutes to save one's work.
+pub const WARNING_BEFORE_DURATION_DEFAULT: DurationMs = DurationMs::from_secs(600);
+
+/// How long before a session is ended for being idle it is warned, when its template names no
+/// time. Whoever is there needs one click, not ten minutes.
+pub const WARNING_BEFORE_IDLE_DEFAULT: DurationMs = DurationMs::from_secs(60);
+
+/// How long a client that lost its connection keeps its place in a session when the template names
+/// no time: a page that is loaded again, a change of networks.
+pub const CLIENT_GRACE_DEFAULT: DurationMs = DurationMs::from_secs(30);
+
+/// How long a session waits for room when neither it nor its template names a time. Later: it ends
+/// with that reason.
+pub const QUEUE_DEADLINE_DEFAULT: DurationMs = DurationMs::from_secs(300);
+
+/// Sessions that wait for room at once. More: creating one is refused with this reason.
+pub const SESSIONS_QUEUED_MAX: usize = 100_000;
+
+/// How long an ended session stays listed when its template names no time. Then it is in history.
+pub const STALE_PERIOD_DEFAULT: DurationMs = DurationMs::from_secs(3600);
+
+/// How long a session with a key goes on while its node hears nothing of the controller, when its
+/// template names no time: longer than an upgrade or a restart takes. Its key is free for another
+/// node only after it.
+pub const KEY_LEASE_DEFAULT: DurationMs = DurationMs::from_secs(600);
+
+/// The shortest lease of a key: several reports of the node must fit into it.
+pub const KEY_LEASE_MIN: DurationMs = DurationMs::from_secs(20);
+
+/// Time beyond a key's lease that the controller waits before another node gets it: clocks run
+/// apart, and what ends needs a moment to be gone.
+pub const KEY_LEASE_MARGIN: DurationMs = DurationMs::from_secs(5);
+
+/// How long an ask whether a session is idle may take to be answered. Later it is asked again.
+pub const IDLE_ANSWER: DurationMs = DurationMs::from_secs(10);
+
+/// How long a session on a node that is drained must be idle to be ended early.
+pub const DRAIN_IDLE: DurationMs = DurationMs::from_secs(10);
+
+/// How long sessions may stay on a node that is drained when nobody says otherwise.
+pub const DRAIN_DEADLINE_DEFAULT: DurationMs = DurationMs::from_secs(600);
+
+/// Tags of a session, and subjects that it is shared with, each. More: refused.
+pub const SESSION_TAGS_MAX: usize = 64;
+
 /// Attempts of one run of a job, when its manifest restarts it on failure and names no number.
 pub const RUN_ATTEMPTS_DEFAULT: u32 = 4;
 
@@ -183,5 +229,6 @@ const _: () = {
     // The sum of all reservations on one node cannot overflow.
     assert!((MEMORY_MAX.0 as u128) * (INSTANCES_LIVE_MAX as u128) < (1 << 70));
     assert!((CPU_MAX.0 as u64) * (INSTANCES_LIVE_MAX as u64) < u64::MAX / 2);
+    assert!(LEASE.0 < KEY_LEASE_MIN.0 && KEY_LEASE_MIN.0 <= KEY_LEASE_DEFAULT.0);
     assert!(RUN_AND_ENV_BYTES_MAX + FILES_BYTES_MAX < MANIFEST_BYTES_MAX);
 };

@@ -5,6 +5,7 @@
 
 use crate::id::Name;
 use crate::quantity::{Bytes, CpuMillis, DurationMs};
+use crate::session::{Readiness, SessionSettings};
 use crate::surroundings::Surroundings;
 use minicbor::{Decode, Encode};
 use serde::{Deserialize, Serialize};
@@ -144,14 +145,6 @@ pub enum Missed {
     RunLatest,
 }
 
-/// What only a session template has.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
-pub struct SessionSettings {
-    /// When a session is ended because it has lived long enough.
-    #[n(0)]
-    pub duration_max: Option<DurationMs>,
-}
-
 /// A process and the limits that it runs in.
 #[derive(Debug, Clone, PartialEq, Eq, Encode, Decode, Serialize, Deserialize)]
 pub struct Process {
@@ -191,6 +184,10 @@ pub struct Process {
     /// Whether its standard input is kept open for a client; without, it is empty.
     #[n(11)]
     pub stdin: Option<bool>,
+    /// When it counts as ready; without, when all of its ports are listened on.
+    #[n(12)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<Readiness>,
 }
 
 /// A TCP port on which a workload listens.
@@ -250,6 +247,10 @@ pub struct Restart {
     /// An instance that ran this long has its failures forgotten.
     #[n(3)]
     pub reset_after: DurationMs,
+    /// How often in a row at most; without, any number of times.
+    #[n(4)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restarts_max: Option<u32>,
 }
 
 /// After which ends an instance is started anew.

@@ -126,9 +126,11 @@ fn start_order(ports: &[u16]) -> Box<StartOrder> {
             network: Network::None,
             files: Vec::new(),
             stdin: None,
+            ready: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(100) },
         surroundings: None,
+        session: None,
     })
 }
 

@@ -129,9 +129,13 @@ pub(crate) fn end(reason: &EndReason) -> &'static str {
             StopCause::NodeStopped => 11,
             StopCause::DurationReached => 12,
             StopCause::TimedOut => 13,
+            StopCause::Idle | StopCause::QueuedTooLong | StopCause::OwnerRevoked { .. } => {
+                unreachable!("nothing stops for these yet")
+            }
         },
         EndReason::DiskFull => 14,
         EndReason::TransferReached => 15,
+        EndReason::KeyLeaseEnded => unreachable!("no node ends for it yet"),
     }]
 }
 

@@ -237,7 +237,7 @@ fn inline(random: &mut Random) -> Workload {
 
 fn session(name: Name, random: &mut Random) -> Workload {
     let duration_max = random.chance(400).then(|| DurationMs(random.between(500, 20_000)));
-    let kind = Kind::Session(SessionSettings { duration_max });
+    let kind = Kind::Session(SessionSettings { duration_max, ..SessionSettings::default() });
     let mut process = process("serve", random);
     if random.chance(300) {
         process.run.push(random.between(500, 10_000).to_string());
@@ -262,6 +262,7 @@ fn workload(name: Name, kind: Kind, process: Process, random: &mut Random) -> Wo
             delay: DurationMs(delay),
             delay_max: DurationMs(delay * random.between(1, 8)),
             reset_after: DurationMs(random.between(1000, 30_000)),
+            restarts_max: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(random.between(100, 5000)) },
         constraints: constraints(random),
@@ -288,6 +289,7 @@ fn process(word: &str, random: &mut Random) -> Process {
         network: Network::None,
         files: Vec::new(),
         stdin: None,
+        ready: None,
     }
 }
 

@@ -57,9 +57,11 @@ pub fn start_order(run: &[&str]) -> StartOrder {
             network: Network::None,
             files: Vec::new(),
             stdin: None,
+            ready: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(10_000) },
         surroundings: None,
+        session: None,
     }
 }
 

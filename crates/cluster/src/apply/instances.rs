@@ -45,6 +45,7 @@ impl Applier<'_> {
             inline: inline.is_some(),
             restarts_at: None,
             restarted_as: None,
+            session: None,
         };
         let old = self.state.instances.insert(id, instance);
         assert!(old.is_none(), "instance {id} is created twice");

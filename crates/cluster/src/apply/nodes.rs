@@ -138,6 +138,7 @@ impl Applier<'_> {
             process: workload.process.clone(),
             stop: workload.stop,
             surroundings: workload.surroundings.clone(),
+            session: None,
         }))
     }
 

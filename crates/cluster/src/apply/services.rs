@@ -78,6 +78,7 @@ mod tests {
             delay: DurationMs(500),
             delay_max: DurationMs(10_000),
             reset_after: DurationMs(60_000),
+            restarts_max: None,
         };
         let check = |failures, expected| {
             let id = InstanceId(Id::from_bits(256));
@@ -97,6 +98,7 @@ mod tests {
             delay: DurationMs(1000),
             delay_max: DurationMs(10_000),
             reset_after: DurationMs(60_000),
+            restarts_max: None,
         };
         let delays: Vec<_> = [0u128, 128, 255]
             .map(|bits| delay(&restart, 1, InstanceId(Id::from_bits(bits))).0)

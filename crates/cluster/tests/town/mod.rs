@@ -471,12 +471,14 @@ fn workload(name: &str, kind: Kind) -> Workload {
             network: Network::None,
             files: Vec::new(),
             stdin: None,
+            ready: None,
         },
         restart: Restart {
             policy: RestartPolicy::OnFailure,
             delay: DurationMs(1000),
             delay_max: DurationMs(4000),
             reset_after: DurationMs(60_000),
+            restarts_max: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(1000) },
         constraints: Vec::new(),
@@ -497,7 +499,7 @@ pub fn service_everywhere(name: &str) -> Workload {
 
 pub fn session(name: &str, duration_max: Option<u64>) -> Workload {
     let duration_max = duration_max.map(DurationMs);
-    workload(name, Kind::Session(SessionSettings { duration_max }))
+    workload(name, Kind::Session(SessionSettings { duration_max, ..SessionSettings::default() }))
 }
 
 /// A job that is tried twice, skips what overlaps and what is more than 10 s late.

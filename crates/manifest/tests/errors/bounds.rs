@@ -20,7 +20,7 @@ fleet:4:5: unknown field `memmory`
   |     ^^^^^^^
   field: services.web.memmory
   expected: one of run, env, memory, cpu, cpuShares, disk, pids, ports, network,
-            working_directory, stdin, replicas, restart, stop, files,
+            working_directory, stdin, ready, replicas, restart, stop, files,
             constraints, labels, environment, runtime, user, volumes, secrets,
             devices, mounts, egress, warm
   hint: did you mean `memory`?

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod recipes;
+mod sessions;
 mod surroundings;
 mod syntax;
 mod values;

@@ -238,7 +238,7 @@ fn fields_of_other_systems_are_known() {
         "aptRequires: git",
         "line 4, column 5: services.web.aptRequires: unknown field `aptRequires`; \
          expected one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, \
          environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (write `environment: {packages: {apt: […]}}`)",
     );
@@ -262,7 +262,7 @@ fn fields_of_other_systems_are_known() {
         "includedFiles: [a]",
         "line 4, column 5: services.web.includedFiles: unknown field `includedFiles`; \
          expected one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, \
          environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (write `environment: {files: {/srv/NAME: ./NAME}}`)",
     );
@@ -270,7 +270,7 @@ fn fields_of_other_systems_are_known() {
         "includedDirectories: [a]",
         "line 4, column 5: services.web.includedDirectories: unknown field \
          `includedDirectories`; expected one of run, env, memory, cpu, cpuShares, disk, \
-         pids, ports, network, working_directory, stdin, replicas, restart, stop, files, \
+         pids, ports, network, working_directory, stdin, ready, replicas, restart, stop, files, \
          constraints, labels, environment, runtime, user, volumes, secrets, devices, \
          mounts, egress, warm (write `environment: {directories: {/srv/NAME: ./NAME}}`)",
     );
@@ -278,7 +278,7 @@ fn fields_of_other_systems_are_known() {
         "useHostNet: true",
         "line 4, column 5: services.web.useHostNet: unknown field `useHostNet`; expected \
          one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, \
          environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (write `network: host`)",
     );
@@ -286,7 +286,7 @@ fn fields_of_other_systems_are_known() {
         "restartInt: 5s",
         "line 4, column 5: services.web.restartInt: unknown field `restartInt`; expected \
          one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, \
          environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (write `restart: {delay: …}`)",
     );

@@ -189,14 +189,14 @@ fn what_breaks_toml_is_refused() {
         "[services.web]\nrun = \"x\"\nmemmory = \"1G\"\n",
         "line 3, column 1: services.web.memmory: unknown field `memmory`; expected one \
          of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (did you mean `memory`?)",
     );
     toml(
         "[services.web]\nrun = \"x\"\ncpu = 0.0\nstart = 1979-05-27\n",
         concat!(
             "line 3, column 7: services.web.cpu: no processor share at all; expected a number of cores such as 2 or 0.5, at least 0.001\n",
-            "line 4, column 1: services.web.start: unknown field `start`; expected one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (did you mean `restart`?)"
+            "line 4, column 1: services.web.start: unknown field `start`; expected one of run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (did you mean `restart`?)"
         ),
     );
     toml(
@@ -218,7 +218,7 @@ fn what_breaks_json_is_refused() {
         r#"{"services": {"web": {"run": "x", "memmory": "1G"}}}"#,
         "line 1, column 35: services.web.memmory: unknown field `memmory`; expected one \
          of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (did you mean `memory`?)",
     );
     json(

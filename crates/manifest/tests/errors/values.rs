@@ -8,21 +8,21 @@ fn impossible_limits_are_refused() {
         "memmory: 256M",
         "line 4, column 5: services.web.memmory: unknown field `memmory`; expected one \
          of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (did you mean `memory`?)",
     );
     web(
         "memAlloc: 256M",
         "line 4, column 5: services.web.memAlloc: unknown field `memAlloc`; expected one \
          of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (did you mean `memory`?)",
     );
     web(
         "image: debian",
         "line 4, column 5: services.web.image: unknown field `image`; expected one of \
          run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (write `environment: {base: {image: …}}`)",
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (write `environment: {base: {image: …}}`)",
     );
     web(
         "memory: 256",
@@ -449,7 +449,7 @@ fn impossible_schedules_are_refused() {
         r#"schedule: "* * * * *""#,
         "line 4, column 5: services.web.schedule: unknown field `schedule`; expected one \
          of run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
+         working_directory, stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm \
          (only jobs have it, not a service)",
     );
     tick(
@@ -534,7 +534,7 @@ fn impossible_schedules_are_refused() {
         "duration: 6h",
         "line 4, column 5: jobs.tick.duration: unknown field `duration`; expected one of \
          run, env, memory, cpu, cpuShares, disk, pids, ports, network, \
-         working_directory, stdin, schedule, overlap, missed, start_deadline, attempts, \
+         working_directory, stdin, ready, schedule, overlap, missed, start_deadline, attempts, \
          timeout, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (only sessions have it, not \
          a job)",
     );

@@ -214,9 +214,11 @@ mod tests {
                     content: b"hello".to_vec(),
                 }],
                 stdin: None,
+                ready: None,
             },
             stop: Stop { signal: 15, grace: DurationMs(1000) },
             surroundings: None,
+            session: None,
         }
     }
 

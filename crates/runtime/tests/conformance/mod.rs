@@ -88,9 +88,11 @@ pub fn order(run: &[&str]) -> StartOrder {
             network: Network::None,
             files: Vec::new(),
             stdin: None,
+            ready: None,
         },
         stop: Stop { signal: 15, grace: DurationMs(10_000) },
         surroundings: None,
+        session: None,
     }
 }
 
