@@ -209,7 +209,7 @@ impl Shared {
             StreamRequest::Logs { instance, start, follow, process } => {
                 self.stream_log(stream, (instance, process), start, follow).await;
             }
-            StreamRequest::Exec { run, env, working_directory, stdin, ready, .. } => {
+            StreamRequest::Exec { run, env, working_directory, stdin, .. } => {
                 self.note(format!("exec {run:?} {env:?} {working_directory:?} {stdin}"));
                 let reply = match run[0].as_str() {
                     "missing" => StreamReply::Refused {

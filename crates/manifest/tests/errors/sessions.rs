@@ -19,7 +19,7 @@ fn impossible_sessions_are_refused() {
     );
     shell(
         "access: {forward: 'ftp://x'}",
-        "line 4, column 23: sessions.shell.access.forward: `ftp://x` is not https or http; expected a \
+        "line 4, column 23: sessions.shell.access.forward: the scheme `ftp`; expected a \
          URL such as https://auth.example.org/check",
     );
     shell(
@@ -28,12 +28,12 @@ fn impossible_sessions_are_refused() {
     );
     shell(
         "warnings: {file: tmp/x}",
-        "line 4, column 22: sessions.shell.warnings.file: `tmp/x` is not an absolute path; expected \
+        "line 4, column 22: sessions.shell.warnings.file: `tmp/x` is not absolute; expected \
          an absolute path such as /etc/app.conf (write `/tmp/x`)",
     );
     shell(
         "ready: {http: health}",
-        "line 4, column 19: sessions.shell.ready.http: `health`; expected a path such as /health, in \
+        "line 4, column 19: sessions.shell.ready.http: found the text `health`; expected a path such as /health, in \
          ASCII and without spaces",
     );
     shell(
@@ -51,5 +51,11 @@ fn impossible_sessions_are_refused() {
         "line 5, column 21: sessions.shell.duration_limit: 1h is less than what it limits; expected \
          at least 2h",
     );
-    web("idle_timeout: 1h", "line 4, column 5: services.web.idle_timeout: unknown field");
+    web(
+        "idle_timeout: 1h",
+        "line 4, column 5: services.web.idle_timeout: unknown field `idle_timeout`; expected one of \
+         run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, stdin, \
+         ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, \
+         volumes, secrets, devices, mounts, egress, warm (only sessions have it, not a service)",
+    );
 }

@@ -230,7 +230,7 @@ fn fields_of_other_systems_are_known() {
         "image: a",
         "line 4, column 5: services.web.image: unknown field `image`; expected one of \
          run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
-         stdin, replicas, restart, stop, files, constraints, labels, environment, \
+         stdin, ready, replicas, restart, stop, files, constraints, labels, environment, \
          runtime, user, volumes, secrets, devices, mounts, egress, warm (write \
          `environment: {base: {image: …}}`)",
     );
@@ -246,7 +246,7 @@ fn fields_of_other_systems_are_known() {
         "source: x",
         "line 4, column 5: services.web.source: unknown field `source`; expected one of \
          run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
-         stdin, replicas, restart, stop, files, constraints, labels, environment, \
+         stdin, ready, replicas, restart, stop, files, constraints, labels, environment, \
          runtime, user, volumes, secrets, devices, mounts, egress, warm (write \
          `environment: {source: {git: …}}`)",
     );
@@ -254,7 +254,7 @@ fn fields_of_other_systems_are_known() {
         "build: [a]",
         "line 4, column 5: services.web.build: unknown field `build`; expected one of \
          run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
-         stdin, replicas, restart, stop, files, constraints, labels, environment, \
+         stdin, ready, replicas, restart, stop, files, constraints, labels, environment, \
          runtime, user, volumes, secrets, devices, mounts, egress, warm (write \
          `environment: {build: …}`)",
     );
@@ -294,7 +294,7 @@ fn fields_of_other_systems_are_known() {
         "entity: x",
         "line 4, column 5: services.web.entity: unknown field `entity`; expected one of \
          run, env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
-         stdin, replicas, restart, stop, files, constraints, labels, environment, \
+         stdin, ready, replicas, restart, stop, files, constraints, labels, environment, \
          runtime, user, volumes, secrets, devices, mounts, egress, warm (write `secrets: \
          [NAME]`)",
     );
@@ -302,7 +302,7 @@ fn fields_of_other_systems_are_known() {
         "base: host",
         "line 4, column 5: services.web.base: unknown field `base`; expected one of run, \
          env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
-         stdin, replicas, restart, stop, files, constraints, labels, environment, \
+         stdin, ready, replicas, restart, stop, files, constraints, labels, environment, \
          runtime, user, volumes, secrets, devices, mounts, egress, warm (write \
          `environment: {base: …}`)",
     );

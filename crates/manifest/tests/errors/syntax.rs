@@ -156,7 +156,7 @@ fn what_breaks_yaml_is_refused() {
         "services:\n  web:\n    run: x\n    <<: {pids: 5}\n",
         "line 4, column 5: services.web.\"<<\": unknown field `<<`; expected one of run, \
          env, memory, cpu, cpuShares, disk, pids, ports, network, working_directory, \
-         stdin, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (YAML 1.2 does not \
+         stdin, ready, replicas, restart, stop, files, constraints, labels, environment, runtime, user, volumes, secrets, devices, mounts, egress, warm (YAML 1.2 does not \
          merge maps; repeat the fields)",
     );
     yaml(

@@ -341,7 +341,7 @@ fn impossible_ends_are_refused() {
     web(
         "restart: {backoff: 1s}",
         "line 4, column 15: services.web.restart.backoff: unknown field `backoff`; \
-         expected one of policy, delay, delay_max, reset_after",
+         expected one of policy, delay, delay_max, reset_after, max",
     );
     web(
         "stop: SIGTREM",
