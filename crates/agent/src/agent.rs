@@ -222,6 +222,11 @@ impl Agent {
         self.node
     }
 
+    /// The instances of this node, for whoever is in the same process.
+    pub fn runtime(&self) -> Arc<dyn Runtime> {
+        self.runtime.clone()
+    }
+
     /// Waits until the agent ends by itself, which it does only when something is wrong.
     pub async fn ended(&mut self) -> AgentError {
         let failed = |reason: String| AgentError::Failed { reason };

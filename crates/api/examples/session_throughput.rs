@@ -5,13 +5,14 @@
 
 #![expect(clippy::print_stdout, reason = "it is an example that prints figures")]
 
-use spawnery_api::{Config, Tokens, router, serve};
+use spawnery_api::{Config, Tokens, router};
 use spawnery_controller::Controller;
+use spawnery_gateway::{Door, Gateway, Settings};
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 const CALLERS: usize = 64;
 const DURATION: Duration = Duration::from_secs(4);
@@ -29,10 +30,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let folder = tempfile::tempdir_in(&parent)?;
         let config = spawnery_controller::Config::in_folder(folder.path());
         let controller = Controller::start(config).await?;
-        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
         let router = router(controller.clone(), Tokens::of_admin(TOKEN), Config::default());
-        let server = tokio::spawn(serve(listener, router, std::future::pending()));
+        let front = Gateway::new(controller.clone());
+        let (doors, settings) = (vec![Door::plain(listener)], Settings::default());
+        let server = tokio::spawn(front.serve(doors, router, settings, std::future::pending()));
         let mut first = TcpStream::connect(address).await?;
         call(&mut first, &request("PUT", "/v1/manifest", TEMPLATE)).await?;
 

@@ -4,8 +4,8 @@
 //! query, and no view holds a secret. Every request but those for health and for the API's own
 //! description shows a bearer token; every error is a problem document (RFC 9457).
 //!
-//! How a request travels: [`serve()`] takes the connection, `guard` checks host, token and limits,
-//! a handler turns it into a command or a query, and what went wrong is written by `guard` in one
+//! How a request travels: the gateway takes the connection, `guard` checks host, token and limits, a
+//! handler turns it into a command or a query, and what went wrong is written by `guard` in one
 //! place, so that no error can have another form.
 //!
 //! [`Command`]: spawnery_cluster::Command
@@ -36,7 +36,6 @@ mod processes;
 mod rejections;
 mod router;
 mod secrets;
-mod serve;
 mod services;
 mod sessions;
 mod sse;
@@ -51,5 +50,4 @@ mod workloads;
 pub use config::{Config, PublicAddress, Stopping};
 pub use openapi::description;
 pub use router::router;
-pub use serve::serve;
 pub use tokens::{TOKEN_FILE, TokenError, Tokens};

@@ -23,20 +23,9 @@ pub const REQUESTS_MAX: usize = 4096;
 /// for a log, a stream to its node. More: refused with 503.
 pub const STREAMS_MAX: usize = 4096;
 
-/// Connections that are open at once: all requests and streams, and as many that are idle. More
-/// wait to be accepted.
-pub const CONNECTIONS_MAX: usize = 16_384;
-
 /// How long a request may take until its answer begins: longer than any wait inside, such as that
 /// for a node. Longer: 504, and what came of it is unknown.
 pub const REQUEST_TIME_MAX: Duration = Duration::from_secs(60);
-
-/// How long a client may take to send the head of a request, which is also how long a connection
-/// may be idle between two requests. Longer: the connection is closed.
-pub const HEAD_TIME_MAX: Duration = Duration::from_secs(30);
-
-/// How long requests under way may take once the server stops. Streams end at once.
-pub const STOP_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How often a stream without news sends a comment, so that nobody in between takes it for dead.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -59,7 +48,6 @@ pub(crate) const SCAN_ITEMS_MAX: usize = 4096;
 pub const ID_PREFIX_LENGTH_MIN: usize = 4;
 
 const _: () = {
-    assert!(STREAMS_MAX + REQUESTS_MAX <= CONNECTIONS_MAX);
     assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX && PAGE_ITEMS_MAX <= SCAN_ITEMS_MAX);
     assert!(BODY_BYTES_INLINE_MAX <= BODY_BYTES_MAX);
 };

@@ -79,7 +79,18 @@ pub(crate) struct ServerOptions {
     #[arg(long, value_name = "ADDR:PORT")]
     link_listen: Option<String>,
     #[command(flatten)]
+    front: FrontOptions,
+    #[command(flatten)]
     node: NodeOptions,
+}
+
+/// What the front door is started with.
+#[derive(Debug, Args)]
+struct FrontOptions {
+    /// A proxy before this server whose word on its clients is believed; may be repeated
+    /// [env: SPAWNERY_TRUSTED_PROXIES]
+    #[arg(long = "trusted-proxy", id = "trusted_proxies", value_name = "NETWORK")]
+    trusted_proxies: Vec<String>,
 }
 
 /// What a node is started with.

@@ -5,17 +5,37 @@
 //! `NAME`, `http://PORTNAME.NAME.localhost:PORT/` another one. Each service has a host name of its
 //! own, so that a browser keeps the cookies and pages of one service from another and from the API.
 //!
-//! [`Gateway::in_front_of`] puts it in front of the API on the same port.
+//! [`Gateway::serve`] puts it in front of the API on the same port.
 //!
-//! A request reaches its instance through the controller and the instance's node, which opens the
-//! socket inside the instance's network namespace: an instance needs no network for it.
+//! A request reaches its instance through the instance's node, which opens the socket inside the
+//! instance's network namespace: an instance needs no network for it. On this machine that socket
+//! is handed over; from another it is reached through the link of its node.
+//!
+//! Inside, [`Guide`] says where a request goes, and an engine of its own brings it there, on
+//! threads of its own (`h1`, `bridge`, `worker`, `front`).
 
 mod address;
+mod answer;
+mod bridge;
+mod clock;
+mod front;
+mod gateway;
+mod guide;
+mod h1;
 mod headers;
+mod io;
+mod network;
 mod pool;
-mod proxy;
 mod refusal;
 mod routes;
+mod worker;
 
 pub use address::Address;
-pub use proxy::Gateway;
+pub use answer::{Answer, REASON_FIELD};
+pub use front::{CONNECTIONS_MAX, Door, Settings, serve};
+pub use gateway::Gateway;
+pub use guide::{Ask, Decision, Forward, Guide, Pending, Target, Without};
+pub use h1::head::RequestHead;
+pub use io::UpstreamIo;
+pub use network::{Network, NotANetwork};
+pub use refusal::Refusal;

@@ -1,30 +1,45 @@
-//! Why a request did not reach a service.
+//! Why a request did not reach an instance.
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Response, StatusCode, header};
+use crate::answer::Answer;
+use crate::h1::head::RequestHead;
+use http::StatusCode;
 use spawnery_model::Name;
 
-/// The header that names the reason, so that a program can tell the gateway's answer from the
-/// service's.
-const REASON_HEADER: &str = "x-spawnery-reason";
-
-/// Why a request did not reach a service.
+/// Why a request did not reach an instance.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Refusal {
+pub enum Refusal {
+    /// There is no such service.
     #[error("there is no service called {0} here")]
     ServiceUnknown(Name),
+    /// It has no such port.
     #[error("the service {service} has no port called {port}")]
-    PortUnknown { service: Name, port: Name },
+    PortUnknown {
+        /// The service.
+        service: Name,
+        /// The port.
+        port: Name,
+    },
+    /// It has no ports at all.
     #[error("the service {0} has no ports, so nothing can be asked of it")]
     NoPorts(Name),
+    /// No instance of it is ready.
     #[error("the service {0} has no instance that is ready: try again in a moment")]
     NotReady(Name),
-    #[error("the service {service} could not be reached: {reason}")]
-    Unreachable { service: Name, reason: String },
-    #[error("the service {0} did not answer in time")]
-    TooLate(Name),
-    #[error("the request names no host, so it cannot be told for whom it is")]
-    NoHost,
+    /// The instance could not be reached.
+    #[error("the instance could not be reached: {reason}")]
+    Unreachable {
+        /// Why.
+        reason: String,
+    },
+    /// The instance answered with something that is no answer.
+    #[error("the instance was reached, but {reason}")]
+    BadAnswer {
+        /// What is wrong.
+        reason: String,
+    },
+    /// The instance did not answer.
+    #[error("the instance did not answer in time")]
+    TooLate,
 }
 
 impl Refusal {
@@ -35,22 +50,14 @@ impl Refusal {
             Refusal::NoPorts(_) => (StatusCode::NOT_FOUND, "no-ports"),
             Refusal::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not-ready"),
             Refusal::Unreachable { .. } => (StatusCode::BAD_GATEWAY, "unreachable"),
-            Refusal::TooLate(_) => (StatusCode::GATEWAY_TIMEOUT, "too-late"),
-            Refusal::NoHost => (StatusCode::BAD_REQUEST, "no-host"),
+            Refusal::BadAnswer { .. } => (StatusCode::BAD_GATEWAY, "bad-answer"),
+            Refusal::TooLate => (StatusCode::GATEWAY_TIMEOUT, "too-late"),
         }
     }
 
-    pub(crate) fn response(&self) -> Response<Body> {
+    /// As an answer to a request.
+    pub fn answer(&self, head: &RequestHead) -> Answer {
         let (status, word) = self.status_and_word();
-        let mut response = Response::new(Body::from(format!("{self}\n")));
-        *response.status_mut() = status;
-        let headers = response.headers_mut();
-        let text = HeaderValue::from_static("text/plain; charset=utf-8");
-        headers.insert(header::CONTENT_TYPE, text);
-        headers.insert(REASON_HEADER, HeaderValue::from_static(word));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        response
+        Answer::reason(status, word, &self.to_string(), Some(head))
     }
 }

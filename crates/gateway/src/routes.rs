@@ -1,6 +1,7 @@
 //! Which instances are ready, as of now.
 
 use crate::address::Address;
+use crate::guide::Target;
 use crate::refusal::Refusal;
 use spawnery_cluster::State;
 use spawnery_controller::{Controller, EventStart};
@@ -8,13 +9,6 @@ use spawnery_model::{InstanceId, Kind, Name, Phase, Port};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
-
-/// A port of an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Target {
-    pub(crate) instance: InstanceId,
-    pub(crate) port: u16,
-}
 
 #[derive(Debug, Default)]
 struct Service {

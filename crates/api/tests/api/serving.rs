@@ -1,22 +1,33 @@
 //! Over real connections.
 
 use crate::common::{Api, TOKEN};
-use spawnery_api::{Config, Stopping, serve};
+use spawnery_api::{Config, Stopping};
+use spawnery_gateway::{Door, Gateway, Settings};
+use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
+
+/// Serves the API at the address until `shutdown` is over.
+fn serve(api: &Api, shutdown: impl Future<Output = ()> + Send + 'static) -> (SocketAddr, Served) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (doors, settings) = (vec![Door::plain(listener)], Settings::default());
+    let gateway = Gateway::new(api.controller.clone());
+    (address, tokio::spawn(gateway.serve(doors, api.router.clone(), settings, shutdown)))
+}
+
+type Served = tokio::task::JoinHandle<std::io::Result<()>>;
 
 #[tokio::test]
 async fn a_server_that_stops_ends_its_streams_and_then_itself() {
     let (stop, stopping) = watch::channel(false);
     let config = Config { stopping: Stopping::new(stopping), ..Config::default() };
     let api = Api::start_with(config).await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let mut told = stop.subscribe();
-    let server = tokio::spawn(serve(listener, api.router.clone(), async move {
+    let (address, server) = serve(&api, async move {
         let _ = told.wait_for(|stopping| *stopping).await;
-    }));
+    });
 
     let mut socket = BufReader::new(TcpStream::connect(address).await.unwrap());
     let request = format!(
@@ -30,16 +41,14 @@ async fn a_server_that_stops_ends_its_streams_and_then_itself() {
     let mut rest = String::new();
     socket.read_to_string(&mut rest).await.unwrap();
     assert!(rest.ends_with("\r\n0\r\n\r\n"), "{rest}");
-    server.await.unwrap();
+    server.await.unwrap().unwrap();
     assert!(TcpStream::connect(address).await.is_err());
 }
 
 #[tokio::test]
 async fn one_connection_carries_many_requests() {
     let api = Api::with_manifest().await;
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(serve(listener, api.router.clone(), std::future::pending()));
+    let (address, server) = serve(&api, std::future::pending());
     let mut socket = BufReader::new(TcpStream::connect(address).await.unwrap());
     for _ in 0..3 {
         let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";

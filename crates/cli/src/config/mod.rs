@@ -2,6 +2,7 @@
 
 mod command_line;
 mod file;
+mod front;
 mod options;
 mod place;
 mod settings;

@@ -24,6 +24,10 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("data", Some("--data"), "SPAWNERY_DATA", any),
     one("listen", Some("--listen"), "SPAWNERY_LISTEN", address),
     one("link_listen", Some("--link-listen"), "SPAWNERY_LINK_LISTEN", address),
+    Setting {
+        is_list: true,
+        ..one("trusted_proxies", Some("--trusted-proxy"), "SPAWNERY_TRUSTED_PROXIES", networks)
+    },
     one("agent", Some("--no-agent"), "SPAWNERY_AGENT", boolean),
     one("name", Some("--name"), "SPAWNERY_NAME", name),
     Setting { is_list: true, ..one("labels", Some("--label"), "SPAWNERY_LABELS", label) },
@@ -104,6 +108,10 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     }
     let mut found = text.to_socket_addrs().map_err(|_| EXPECTED.to_owned())?;
     found.next().ok_or_else(|| EXPECTED.to_owned())
+}
+
+fn networks(text: &str) -> Result<(), String> {
+    text.parse::<spawnery_gateway::Network>().map(drop).map_err(|expected| expected.to_string())
 }
 
 fn boolean(text: &str) -> Result<(), String> {

@@ -19,11 +19,11 @@ use spawnery_api::{PublicAddress, Stopping, Tokens};
 use spawnery_client::Client;
 use spawnery_controller::tls::Authority;
 use spawnery_controller::{Controller, EngineFailure};
-use spawnery_gateway::Gateway;
+use spawnery_gateway::{Door, Gateway};
 use spawnery_model::{Allowances, Name};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use tokio::net::TcpListener;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -37,6 +37,8 @@ pub(crate) struct Options {
     pub(crate) place: Place,
     /// Where the API and the gateway listen.
     pub(crate) listen: SocketAddr,
+    /// How the front door is.
+    pub(crate) front: spawnery_gateway::Settings,
     /// Where agents of other machines are taken in, if they are.
     pub(crate) link_listen: Option<SocketAddr>,
     /// The agent of this machine, if there is one.
@@ -80,6 +82,7 @@ impl Options {
         Ok(Options {
             place: Place::new(config.data()?).create()?,
             listen: config.listen()?,
+            front: config.front()?,
             link_listen: config.link_listen()?,
             node: config.is_on("agent").then_some(node),
             accept_loss: false,
@@ -95,7 +98,8 @@ pub(crate) struct Server {
     pub(crate) file: ServerFile,
     place: Place,
     stop_api: watch::Sender<bool>,
-    api: JoinHandle<()>,
+    gateway: Gateway,
+    api: JoinHandle<io::Result<()>>,
     links: Option<JoinHandle<()>>,
 }
 
@@ -123,7 +127,7 @@ impl Server {
     /// Starts a server. When it fails, what was started is stopped again.
     pub(crate) async fn start(options: Options) -> Result<Server, CliError> {
         let place = options.place.clone();
-        let listener = listen(options.listen, "--listen").await?;
+        let listener = listen(options.listen, "--listen")?;
         let address = listener.local_addr().map_err(CliError::failed)?;
         let tokens = Tokens::open(place.data()).map_err(CliError::failed)?;
         let link = match options.link_listen {
@@ -145,13 +149,17 @@ impl Server {
         };
         let (stop_api, mut stopping) = watch::channel(false);
         let router = router(&controller, tokens, address, link.as_ref(), &stopping);
-        let api = tokio::spawn(spawnery_api::serve(listener, router, async move {
+        let gateway = Gateway::new(controller.clone());
+        let doors = vec![Door::plain(listener)];
+        let front = gateway.clone().serve(doors, router, options.front, async move {
             // An error means that the server is gone, which comes to the same.
             let _ = stopping.wait_for(|stopping| *stopping).await;
-        }));
+        });
+        let api = tokio::spawn(front);
         let mut server = Server {
             links: link.map(|link| tokio::spawn(link.serve(controller.clone()))),
             controller,
+            gateway,
             agent: None,
             file,
             place,
@@ -169,7 +177,9 @@ impl Server {
 
     async fn start_rest(&mut self, node: Option<NodeOptions>) -> Result<(), CliError> {
         if let Some(node) = node {
-            self.agent = Some(local_agent(&self.controller, &self.place, node).await?);
+            let agent = local_agent(&self.controller, &self.place, node).await?;
+            self.gateway.set_local(agent.runtime());
+            self.agent = Some(agent);
         }
         self.place.write_server(&self.file)
     }
@@ -206,8 +216,10 @@ impl Server {
             agent.stop().await;
         }
         self.controller.stop().await;
-        if let Err(error) = self.api.await {
-            tracing::error!("the API failed: {error}");
+        match self.api.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!("the front door failed: {error}"),
+            Err(error) => tracing::error!("the front door failed: {error}"),
         }
     }
 }
@@ -232,21 +244,22 @@ fn router(
         authority_fingerprint: link.map(|link| link.authority.fingerprint()),
         stopping: Stopping::new(stopping.clone()),
     };
-    let api = spawnery_api::router(controller.clone(), tokens, config);
-    Gateway::new(controller.clone()).in_front_of(api)
+    spawnery_api::router(controller.clone(), tokens, config)
 }
 
 /// Where agents of other machines come in.
 struct LinkListener {
     authority: Authority,
-    listener: TcpListener,
+    listener: tokio::net::TcpListener,
     address: SocketAddr,
 }
 
 impl LinkListener {
     async fn open(place: &Place, address: SocketAddr) -> Result<LinkListener, CliError> {
         let authority = Authority::open(&place.tls()).map_err(CliError::failed)?;
-        let listener = listen(address, "--link-listen").await?;
+        let listener = listen(address, "--link-listen")?;
+        listener.set_nonblocking(true).map_err(CliError::failed)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(CliError::failed)?;
         let address = listener.local_addr().map_err(CliError::failed)?;
         Ok(LinkListener { authority, listener, address })
     }
@@ -256,8 +269,8 @@ impl LinkListener {
     }
 }
 
-async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, CliError> {
-    TcpListener::bind(address).await.map_err(|error| {
+fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, CliError> {
+    TcpListener::bind(address).map_err(|error| {
         let hint = match error.kind() {
             std::io::ErrorKind::AddrInUse => {
                 format!("another program listens there; end it, or choose another with {flag}")

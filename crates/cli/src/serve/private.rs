@@ -43,6 +43,8 @@ impl Private {
         let options = Options {
             place: Place::new(folder.path()).create()?,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            // One command needs no more.
+            front: spawnery_gateway::Settings { threads: Some(1), ..Default::default() },
             link_listen: None,
             node: Some(node),
             accept_loss: false,
