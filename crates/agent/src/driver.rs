@@ -2,15 +2,16 @@
 
 use crate::clock::Clock;
 use crate::prepare::{For, Preparer};
-use spawnery_model::{Exit, InstanceId, Port, Report, StartOrder, Stop, WarmPool};
-use spawnery_node::{Action, Input as NodeInput, Node};
+use crate::{notices, readiness};
+use spawnery_model::{Exit, InstanceId, Notice, Report, StartOrder, Stop, Timestamp, WarmPool};
+use spawnery_node::{Action, Check, Input as NodeInput, Node, Noted};
 use spawnery_runtime::{
     Event, Events, OperationError, Prepared, Runtime, StartError, Started, Warm,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -21,11 +22,8 @@ pub(crate) const INPUTS_WAITING_MAX: usize = 256;
 /// so that more would only wait there.
 const STARTS_AT_ONCE_MAX: usize = 64;
 
-/// Time between the start of an instance and the second look at its ports; doubled each time.
-const PROBE_DELAY: Duration = Duration::from_millis(2);
-
-/// The longest time between two looks.
-const PROBE_DELAY_MAX: Duration = Duration::from_millis(250);
+/// Time until an instance is told again to stop, when that failed.
+const STOP_RETRY_DELAY: Duration = Duration::from_millis(250);
 
 /// What the driver is told by other tasks.
 pub(crate) enum Input {
@@ -47,6 +45,8 @@ pub(crate) struct Driver {
     preparer: Preparer,
     /// Instances that were told to start and have not said how that went.
     preparing: BTreeMap<InstanceId, CancellationToken>,
+    /// For each instance that was to be told something, when that is done.
+    notifying: BTreeMap<InstanceId, oneshot::Receiver<()>>,
     /// The sandboxes that are to be kept ready.
     pools: Vec<WarmPool>,
     /// The task that sees to it.
@@ -75,6 +75,7 @@ impl Driver {
             starts: Arc::new(Semaphore::new(STARTS_AT_ONCE_MAX)),
             preparer,
             preparing: BTreeMap::new(),
+            notifying: BTreeMap::new(),
             pools: Vec::new(),
             warming: None,
             begun,
@@ -137,6 +138,7 @@ impl Driver {
             Event::Ended { instance, exit } => {
                 tracing::debug!(%instance, code = exit.code, signal = exit.signal, "ended");
                 self.preparer.in_use.give_back(instance);
+                self.notifying.remove(&instance);
                 self.node.handle(NodeInput::Ended { instance, exit }, self.clock.now());
             }
             Event::Disconnected { reason } => tracing::warn!(reason, "the launcher is gone"),
@@ -151,7 +153,10 @@ impl Driver {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::Start { instance, order } => self.start(instance, order),
-            Action::Probe { instance, ports } => self.probe(instance, &ports),
+            Action::Probe { instance, check } => self.probe(instance, check),
+            Action::Renew { sent_at } => self.renew(sent_at),
+            Action::Note { instance, noted } => self.notify(instance, Vec::new(), noted),
+            Action::Notify { instance, notices, noted } => self.notify(instance, notices, noted),
             Action::Warm { pools } => self.warm(pools),
             Action::Stop { instance, stop } => self.stop(instance, stop),
             Action::Abandon { instance } => self.abandon(instance),
@@ -227,25 +232,40 @@ impl Driver {
         });
     }
 
-    fn probe(&mut self, instance: InstanceId, ports: &[Port]) {
-        let ports: Vec<u16> = ports.iter().map(|port| port.port).collect();
+    fn probe(&mut self, instance: InstanceId, check: Check) {
         let (runtime, inputs) = (self.runtime.clone(), self.inputs.clone());
         self.work.spawn(async move {
-            let mut delay = PROBE_DELAY;
-            loop {
-                match runtime.listening(instance, ports.clone()).await {
-                    Ok(open) if open.iter().all(|open| *open) => break,
-                    Ok(_) | Err(OperationError::Unavailable { .. }) => {}
-                    // It has ended, which is told elsewhere.
-                    Err(OperationError::Unknown | OperationError::NotRunning) => return,
-                    Err(OperationError::Failed { reason }) => {
-                        tracing::debug!(%instance, reason, "cannot see whether its ports listen");
-                    }
-                }
-                tokio::time::sleep(delay).await;
-                delay = (delay * 2).min(PROBE_DELAY_MAX);
+            // The end of an instance is told elsewhere.
+            if readiness::wait(&*runtime, instance, &check).await.is_ok() {
+                tell(&inputs, NodeInput::Ready { instance }).await;
             }
-            tell(&inputs, NodeInput::Ready { instance }).await;
+        });
+    }
+
+    fn renew(&mut self, sent_at: Timestamp) {
+        // At once, because what is started next goes by it.
+        self.runtime.heard(self.clock.boottime_ms(sent_at));
+        let runtime = self.runtime.clone();
+        self.work.spawn(async move {
+            // The next confirmed report renews again.
+            if let Err(error) = runtime.renew().await {
+                tracing::warn!(%error, "cannot renew the leases of sessions");
+            }
+        });
+    }
+
+    /// Has something remembered and told to an instance, after what came before.
+    fn notify(&mut self, instance: InstanceId, notices: Vec<Notice>, noted: Noted) {
+        let (done, later) = oneshot::channel();
+        let before = self.notifying.insert(instance, later);
+        let runtime = self.runtime.clone();
+        self.work.spawn(async move {
+            if let Some(before) = before {
+                // One that failed is over too.
+                let _ = before.await;
+            }
+            notices::give(&*runtime, instance, notices, noted).await;
+            drop(done);
         });
     }
 
@@ -264,7 +284,7 @@ impl Driver {
                         return;
                     }
                 }
-                tokio::time::sleep(PROBE_DELAY_MAX).await;
+                tokio::time::sleep(STOP_RETRY_DELAY).await;
             }
         });
     }

@@ -53,6 +53,10 @@ impl Node {
 
     fn take_in(&mut self, orders: Orders, now: Timestamp) {
         self.orders_sequence = orders.sequence;
+        // First, so that what is started by this message may go on.
+        if let Some(sent_at) = self.heard.confirm(&orders.received) {
+            self.actions.push_back(Action::Renew { sent_at });
+        }
         for held in self.instances.values_mut() {
             let told = held.told.is_some_and(|(sequence, _)| orders.received.contains(&sequence));
             held.dirty &= !told;
@@ -95,6 +99,7 @@ impl Node {
     fn report(&mut self, now: Timestamp) -> Report {
         self.sequence += 1;
         self.sent_at = Some(now);
+        self.heard.sent(self.sequence, now);
         let everything = !self.introduced;
         let mut observed = Vec::new();
         for (instance, held) in &mut self.instances {

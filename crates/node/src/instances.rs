@@ -1,8 +1,9 @@
 //! What the node has, and what is wanted of it.
 
-use crate::{Action, Node};
+use crate::notices::Notices;
+use crate::{Action, Check, Node};
 use spawnery_model::{
-    Exit, InstanceId, Observation, Observed, Order, StartOrder, Stop, Timestamp, Want,
+    Exit, InstanceId, Notice, Observation, Observed, Order, StartOrder, Stop, Timestamp, Want,
 };
 use std::collections::BTreeSet;
 
@@ -17,6 +18,17 @@ pub struct Found {
     pub pid: Option<u32>,
     /// How it ended, once it has.
     pub exit: Option<Exit>,
+    /// What an agent before this one had remembered of it.
+    pub noted: Noted,
+}
+
+/// What is remembered of a living instance for the next agent ([`Action::Note`]).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// It was ready, and stays so.
+    pub ready: bool,
+    /// The warnings that were given to it.
+    pub notices: Vec<Notice>,
 }
 
 /// What is known of one instance.
@@ -33,6 +45,7 @@ pub(crate) struct Held {
     pub(crate) dirty: bool,
     /// The last report that told the observation, and when.
     pub(crate) told: Option<(u64, Timestamp)>,
+    pub(crate) notices: Notices,
 }
 
 /// What is wanted of an instance, from the beginning of its life to its end.
@@ -52,6 +65,10 @@ impl Held {
         matches!(self.observation, Observation::Ended { .. })
     }
 
+    pub(crate) fn is_ready(&self) -> bool {
+        matches!(self.observation, Observation::Ready { .. })
+    }
+
     fn pid(&self) -> Option<u32> {
         match self.observation {
             Observation::Running { pid }
@@ -64,13 +81,15 @@ impl Held {
 
 impl Node {
     pub(crate) fn found(&mut self, found: Vec<Found>) {
-        for Found { instance, order, pid, exit } in found {
+        for Found { instance, order, pid, exit, noted } in found {
             let observation = match (exit, pid) {
                 (Some(exit), _) => Observation::Ended { exit },
+                (None, Some(pid)) if noted.ready => Observation::Ready { pid },
                 (None, Some(pid)) => self.observe_running(instance, &order, pid),
                 (None, None) => Observation::Starting { progress: None },
             };
             self.hold(instance, Some(order), observation, 0);
+            self.with_notices(instance, noted.notices);
         }
     }
 
@@ -81,7 +100,9 @@ impl Node {
         observation: Observation,
         order_revision: u64,
     ) {
+        let notices = Notices::new(order.as_deref(), Vec::new());
         let held = Held {
+            notices,
             order,
             order_revision,
             wanted: Wanted::Run,
@@ -93,19 +114,26 @@ impl Node {
         self.instances.insert(instance, held);
     }
 
-    /// One without ports is ready as soon as it runs; the ports of others are watched.
+    fn with_notices(&mut self, instance: InstanceId, given_before: Vec<Notice>) {
+        if let Some(held) = self.instances.get_mut(&instance) {
+            held.notices = Notices::new(held.order.as_deref(), given_before);
+        }
+    }
+
+    /// One of which nothing is to be checked is ready as soon as it runs.
     fn observe_running(
         &mut self,
         instance: InstanceId,
         order: &StartOrder,
         pid: u32,
     ) -> Observation {
-        if order.process.ports.is_empty() {
-            return Observation::Ready { pid };
+        match Check::of(&order.process) {
+            None => Observation::Ready { pid },
+            Some(check) => {
+                self.actions.push_back(Action::Probe { instance, check });
+                Observation::Running { pid }
+            }
         }
-        let ports = order.process.ports.clone();
-        self.actions.push_back(Action::Probe { instance, ports });
-        Observation::Running { pid }
     }
 
     pub(crate) fn progress(&mut self, instance: InstanceId, text: Option<String>) {
@@ -141,6 +169,7 @@ impl Node {
             Observation::Stopping { pid }
         };
         self.observe(instance, observation);
+        self.notify(instance);
     }
 
     pub(crate) fn ready(&mut self, instance: InstanceId) {
@@ -149,6 +178,8 @@ impl Node {
         };
         if let Observation::Running { pid } = held.observation {
             self.observe(instance, Observation::Ready { pid });
+            self.note(instance);
+            self.notify(instance);
         }
     }
 
@@ -193,8 +224,12 @@ impl Node {
         }
         held.order_revision = revision;
         match want {
-            // The controller does not know how far it is.
-            Want::Run(_) => (held.dirty, held.told) = (true, None),
+            Want::Run(order) => {
+                // The controller does not know how far it is.
+                (held.dirty, held.told) = (true, None);
+                held.notices.want(&order);
+                self.notify(instance);
+            }
             Want::Stop => self.want_stop(instance, Wanted::Stop),
             Want::Forget => self.want_stop(instance, Wanted::Forget),
         }

@@ -6,14 +6,19 @@
 //! The shell calls [`Node::handle`] for each thing that happens, then [`Node::poll_action`] until
 //! it is empty, then waits for the next thing or until [`Node::poll_timeout`].
 
+mod check;
 mod exchange;
+mod heard;
 mod instances;
+mod notices;
 
-pub use instances::Found;
+pub use check::Check;
+pub use instances::{Found, Noted};
 
+use heard::Heard;
 use instances::Held;
 use spawnery_model::{
-    DurationMs, Exit, InstanceId, Introduction, NodeId, Orders, Port, Report, StartOrder, Stop,
+    DurationMs, Exit, InstanceId, Introduction, NodeId, Notice, Orders, Report, StartOrder, Stop,
     Timestamp, WarmPool,
 };
 use std::collections::{BTreeMap, VecDeque};
@@ -43,7 +48,7 @@ pub enum Input {
         /// Its process id on this node.
         pid: u32,
     },
-    /// An instance's ports listen.
+    /// What was to be checked of an instance is as it has to be.
     Ready {
         /// Which one.
         instance: InstanceId,
@@ -67,12 +72,35 @@ pub enum Action {
         /// What to start.
         order: Box<StartOrder>,
     },
-    /// Watch these ports, and say when all of them listen.
+    /// Check this until it holds, and then say so.
     Probe {
         /// Of which instance.
         instance: InstanceId,
-        /// Which ports.
-        ports: Vec<Port>,
+        /// What.
+        check: Check,
+    },
+    /// The controller has heard of this node: let instances with a lease go on, counted from when
+    /// what it heard was sent.
+    Renew {
+        /// When that was.
+        sent_at: Timestamp,
+    },
+    /// Remember this of an instance for the agent after this one.
+    Note {
+        /// Of which instance.
+        instance: InstanceId,
+        /// What, in the place of what was remembered before.
+        noted: Noted,
+    },
+    /// Warn the program inside, after what it was warned of before. What is to be remembered is
+    /// remembered first, so that no signal is given twice.
+    Notify {
+        /// Which one.
+        instance: InstanceId,
+        /// Of what. Without a signal, if that was given before.
+        notices: Vec<Notice>,
+        /// What to remember of the instance.
+        noted: Noted,
     },
     /// Keep these sandboxes ready, and no others.
     Warm {
@@ -114,6 +142,8 @@ pub struct Node {
     sequence: u64,
     /// When the last report was sent.
     sent_at: Option<Timestamp>,
+    /// Which reports were sent when, as far as they are not confirmed.
+    heard: Heard,
     /// Messages with orders that came since the last report.
     received: Vec<u64>,
     /// The number of the newest message of this reign and epoch.
@@ -140,6 +170,7 @@ impl Node {
             reign: 0,
             sequence: 0,
             sent_at: None,
+            heard: Heard::default(),
             received: Vec::new(),
             orders_sequence: 0,
             full_orders_of: (0, 0),

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use spawnery_model::{
     Bytes, Capacity, CpuMillis, DurationMs, Exit, Id, InstanceId, Introduction, Name, Network,
-    NodeId, Observation, Order, Orders, Port, Process, Report, StartOrder, Stop, Timestamp, Want,
-    limits,
+    NodeId, Notice, Observation, Order, Orders, Port, Process, Readiness, Report, SessionOrder,
+    StartOrder, Stop, Timestamp, Want, WarningCause, limits,
 };
-use spawnery_node::{Action, Found, Input, Node};
+use spawnery_node::{Action, Check, Found, Input, Node, Noted};
 use std::collections::BTreeMap;
 
 const INCARNATION: u64 = 1000;
@@ -66,6 +66,13 @@ impl Bench {
     fn delta(&mut self, orders: Vec<Order>) -> Input {
         self.sequence += 1;
         Input::Orders(Box::new(message(1, self.sequence, orders)))
+    }
+
+    /// The number of the last of these reports.
+    fn last_number(&self, reports: &[String]) -> u64 {
+        let last = reports.last().expect("a report");
+        let number = last.strip_prefix("report ").and_then(|it| it.split(':').next());
+        number.expect("a report").parse().expect("a number")
     }
 
     /// Confirms these reports.
@@ -160,7 +167,8 @@ fn ended(number: u128, code: i32) -> Input {
 }
 
 fn found(number: u128, pid: Option<u32>, exit: Option<Exit>) -> Found {
-    Found { instance: id(number), order: start_order(&[]), pid, exit }
+    let (order, noted) = (start_order(&[]), Noted::default());
+    Found { instance: id(number), order, pid, exit, noted }
 }
 
 /// `start 1`, `probe 1`, `stop 1`, `forget 1`, or what a report says.
@@ -169,6 +177,16 @@ fn words(action: &Action) -> String {
     match action {
         Action::Start { instance, .. } => format!("start {}", number(instance)),
         Action::Probe { instance, .. } => format!("probe {}", number(instance)),
+        Action::Renew { sent_at } => format!("renew {}", sent_at.0),
+        Action::Note { instance, noted } => format!("note {} {}", number(instance), noted.ready),
+        Action::Notify { instance, notices, noted } => {
+            let told = notices.iter().map(|notice| {
+                let signal = notice.signal.map_or_else(String::new, |it| format!(" by {it}"));
+                format!(" {:?} {}{signal}", notice.cause, notice.ends_at.0)
+            });
+            let told: String = told.collect();
+            format!("notify {}:{told}; {} noted", number(instance), noted.notices.len())
+        }
         Action::Stop { instance, .. } => format!("stop {}", number(instance)),
         Action::Warm { pools } => format!("warm {}", pools.len()),
         Action::Abandon { instance } => format!("abandon {}", number(instance)),
@@ -244,7 +262,156 @@ fn one_with_ports_is_ready_when_they_listen() {
     bench.tell(run_it);
     assert_eq!(bench.tell(started(1)), ["probe 1", "report 4: received [], 1 running"]);
     let ready = Input::Ready { instance: id(1) };
-    assert_eq!(bench.tell(ready), ["report 5: received [], 1 ready"]);
+    assert_eq!(bench.tell(ready), ["note 1 true", "report 5: received [], 1 ready"]);
+}
+
+#[test]
+fn what_is_checked_before_it_is_ready_is_as_its_order_says() {
+    let check = |what: &str, ports: &[(&str, u16)], ready, expected: Option<Check>| {
+        let name = |name: &str| Name::new(name).unwrap();
+        let port = |(of, port): &(&str, u16)| Port { name: name(of), port: *port };
+        let mut order = start_order(&[]);
+        order.process.ports = ports.iter().map(port).collect();
+        order.process.ready = ready;
+        let mut bench = Bench::introduced();
+        let run_it = bench.delta(vec![self::order(1, 5, Want::Run(order))]);
+        bench.tell(run_it);
+        bench.node.handle(started(1), Timestamp(bench.now));
+        let probe = std::iter::from_fn(|| bench.node.poll_action()).find_map(|it| match it {
+            Action::Probe { check, .. } => Some(check),
+            _ => None,
+        });
+        assert_eq!(probe, expected, "{what}");
+    };
+    let port = |name: &str, port| Port { name: Name::new(name).unwrap(), port };
+    let (web, admin) = (port("web", 80), port("admin", 81));
+    let both = [("web", 80), ("admin", 81)];
+    let text = || "listening on".to_owned();
+    check("nothing", &[], None, None);
+    check("all ports", &both, None, Some(Check::Ports(vec![web.clone(), admin.clone()])));
+    let one = Readiness::Port { port: admin.name.clone() };
+    check("one port", &both, Some(one), Some(Check::Ports(vec![admin.clone()])));
+    let http = |port| Some(Readiness::Http { path: "/up".to_owned(), port });
+    let asked = |port| Some(Check::Http { path: "/up".to_owned(), port });
+    check("HTTP of the first port", &both, http(None), asked(web));
+    check("HTTP of one port", &both, http(Some(admin.name.clone())), asked(admin));
+    let output = Readiness::Output { text: text() };
+    check("output", &[], Some(output), Some(Check::Output { text: text() }));
+}
+
+#[test]
+fn one_that_was_ready_is_ready_for_the_next_agent_without_a_check() {
+    let mut bench = Bench::new();
+    let noted = Noted { ready: true, notices: Vec::new() };
+    let was_ready = Found { order: start_order(&[80]), noted, ..found(1, Some(7), None) };
+    let was_not = Found { order: start_order(&[80]), ..found(2, Some(8), None) };
+    assert_eq!(bench.tell(Input::Found(vec![was_ready, was_not])), ["probe 2"]);
+    let introduction = "introduction 1: received [], 1 ready, 2 running";
+    assert_eq!(bench.tell(Input::LinkUp), [introduction]);
+}
+
+#[test]
+fn a_confirmed_report_renews_leases_from_when_it_was_sent() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.tell(Input::LinkUp), ["introduction 1: received []"]);
+    bench.now += 700;
+    let Input::Orders(answer) = bench.full(1, vec![run(1, 5)]) else { unreachable!() };
+    let answer = Input::Orders(Box::new(Orders { received: vec![1], ..*answer }));
+    // Before the start, so that what is started may go on from then.
+    let expected = ["renew 1000000", "start 1", "report 2: received [1], 1 starting"];
+    assert_eq!(bench.tell(answer), expected);
+    let heartbeats = bench.pass(2 * limits::HEARTBEAT.0);
+    assert!(heartbeats.len() >= 2, "{heartbeats:?}");
+    let sent = bench.now;
+    // The introduction was sent again; old confirmations say nothing new.
+    assert_eq!(bench.confirm(&[1]), Vec::<String>::new());
+    let last = bench.last_number(&heartbeats);
+    bench.now += 900;
+    let renewed = bench.confirm(&[last]);
+    let at: u64 = renewed[0].strip_prefix("renew ").expect("renewed").parse().unwrap();
+    assert!(at > 1_000_700 && at <= sent, "{at}");
+    assert_eq!(bench.confirm(&[last]), Vec::<String>::new());
+}
+
+#[test]
+fn orders_of_a_controller_that_is_overtaken_renew_nothing() {
+    let mut bench = Bench::introduced();
+    bench.pass(limits::HEARTBEAT.0);
+    let confirming = |orders: Orders| Orders { received: vec![3], ..orders };
+    let old = [
+        confirming(message(0, 9, vec![])),
+        confirming(Orders { reign: 0, ..message(1, 9, vec![]) }),
+        confirming(Orders { incarnation: INCARNATION - 1, ..message(1, 9, vec![]) }),
+    ];
+    for orders in old {
+        assert_eq!(bench.tell(Input::Orders(Box::new(orders))), Vec::<String>::new());
+    }
+    let sent = bench.now;
+    let renewed = bench.confirm(&[3]);
+    assert_eq!(renewed, [format!("renew {sent}")]);
+}
+
+fn with_notices(ports: &[u16], notices: &[Notice]) -> Box<StartOrder> {
+    let mut order = start_order(ports);
+    let notices = notices.to_vec();
+    order.session = Some(Box::new(SessionOrder { notices, ..SessionOrder::default() }));
+    order
+}
+
+fn notice(cause: WarningCause, ends_at: u64, signal: Option<i32>) -> Notice {
+    Notice { cause, ends_at: Timestamp(ends_at), signal, file: Some("/tmp/end".to_owned()) }
+}
+
+#[test]
+fn each_warning_is_given_once_and_not_before_the_instance_is_ready() {
+    let mut bench = Bench::introduced();
+    let idle = notice(WarningCause::Idle, 70, Some(10));
+    let longest = notice(WarningCause::Duration, 90, None);
+    let wanted = |notices: &[Notice], revision| {
+        vec![order(1, revision, Want::Run(with_notices(&[80], notices)))]
+    };
+    let run_it = bench.delta(wanted(&[], 5));
+    bench.tell(run_it);
+    let warn = bench.delta(wanted(std::slice::from_ref(&idle), 6));
+    assert_eq!(bench.tell(warn), ["report 4: received [3], 1 starting"]);
+    assert_eq!(bench.tell(started(1)), ["probe 1", "report 5: received [], 1 running"]);
+    let told = bench.tell(Input::Ready { instance: id(1) });
+    let given = "notify 1: Idle 70 by 10; 1 noted";
+    assert_eq!(told, ["note 1 true", given, "report 6: received [], 1 ready"]);
+    // The same order again, and one with a further warning.
+    let again = bench.delta(wanted(std::slice::from_ref(&idle), 6));
+    assert_eq!(bench.tell(again), ["report 7: received [4], 1 ready"]);
+    let more = bench.delta(wanted(&[idle, longest], 7));
+    let told = bench.tell(more);
+    assert_eq!(told, ["notify 1: Duration 90; 2 noted", "report 8: received [5], 1 ready"]);
+}
+
+#[test]
+fn the_next_agent_repeats_no_signal_and_writes_the_file_again() {
+    let mut bench = Bench::new();
+    let first = notice(WarningCause::Idle, 70, Some(10));
+    let second = notice(WarningCause::Idle, 90, Some(10));
+    let noted = Noted { ready: true, notices: vec![first.clone()] };
+    bench.tell(Input::Found(vec![Found { noted, ..found(1, Some(7), None) }]));
+    bench.tell(Input::LinkUp);
+    let wanted = |notices: &[Notice]| order(1, 9, Want::Run(with_notices(&[], notices)));
+    let full = bench.full(1, vec![wanted(&[first, second])]);
+    let given = "notify 1: Idle 70 Idle 90 by 10; 2 noted";
+    assert_eq!(bench.tell(full), [given, "report 2: received [1], 1 ready"]);
+}
+
+#[test]
+fn one_that_is_being_ended_is_not_warned_any_more() {
+    let mut bench = Bench::introduced();
+    let run_it = bench.delta(vec![run(1, 5)]);
+    bench.tell(run_it);
+    bench.tell(started(1));
+    let stop_it = bench.delta(vec![stop(1, 6)]);
+    bench.tell(stop_it);
+    let late = with_notices(&[], &[notice(WarningCause::Drain, 70, Some(10))]);
+    let warn = bench.delta(vec![order(1, 7, Want::Run(late))]);
+    let told = bench.tell(warn);
+    assert!(!told.iter().any(|it| it.starts_with("notify")), "{told:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod log;
 mod oci;
 mod prepared;
 mod process;
+pub mod readiness;
 mod runtime;
 mod runtimes;
 mod shim;

@@ -3,7 +3,7 @@
 use crate::log::Log;
 use crate::prepared::{Prepared, Warm};
 use spawnery_model::{Exit, InstanceId, StartOrder, Stop};
-use spawnery_node::Found;
+use spawnery_node::{Found, Noted};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -60,6 +60,27 @@ pub trait Runtime: Send + Sync {
 
     /// Removes all that is left of an instance that has ended. Done already: no error.
     fn forget(&self, instance: InstanceId) -> Pending<'_, Result<(), OperationError>>;
+
+    /// Notes since when the controller has heard of this node: a time on `CLOCK_BOOTTIME`
+    /// (`clock_gettime(2)`) in milliseconds. Leases of instances that are started from now on are
+    /// counted from then. An older time than before changes nothing.
+    fn heard(&self, heard_ms: u64);
+
+    /// Lets all instances with a lease go on, counted from when the controller has heard.
+    fn renew(&self) -> Pending<'_, Result<(), OperationError>>;
+
+    /// Writes a line into a file inside an instance, as its user, in the place of what is there.
+    /// The folder must exist. It needs a shell inside.
+    fn write_line<'a>(
+        &'a self,
+        instance: InstanceId,
+        path: &'a str,
+        line: &'a str,
+    ) -> Pending<'a, Result<(), OperationError>>;
+
+    /// Remembers something of a living instance, in the place of what was remembered before, for
+    /// [`Runtime::found`]. It lasts as long as the instance does.
+    fn note(&self, instance: InstanceId, noted: Noted) -> Pending<'_, Result<(), OperationError>>;
 
     /// All instances that the runtime has, ended ones too.
     fn found(&self) -> Pending<'_, Result<Vec<Found>, OperationError>>;

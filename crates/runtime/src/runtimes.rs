@@ -108,6 +108,7 @@ impl Runtimes {
         outer.stdin_pipe = spec.stdin_pipe;
         outer.tag.clone_from(&spec.tag);
         outer.unisolated = Some(true);
+        outer.lease.clone_from(&spec.lease);
         let inner = ShimSpec { sandbox: SandboxSpec { tag: Vec::new(), ..spec }, kind };
         let bytes = minicbor::to_vec(&inner).expect("writing to memory does not fail");
         outer.files = vec![FileSpec { path: JOB_PATH.to_owned(), mode: 0o600, bytes }];

@@ -10,6 +10,7 @@
 
 pub mod capabilities;
 pub mod client;
+pub mod clock;
 pub mod fd_passing;
 pub mod launcher;
 pub mod limits;

@@ -170,6 +170,9 @@ pub const SECRET_FILES_MAX: usize = 256;
 /// each start.
 pub const PASSWD_BYTES_MAX: u64 = 256 * 1024;
 
+/// Largest note about an instance: what is kept there is a few words for each of a few warnings.
+pub const NOTE_BYTES_MAX: usize = 64 * 1024;
+
 /// Largest message to the init of a sandbox that is sent inline; a larger one goes by memfd.
 pub const CONTROL_BYTES_MAX: usize = 64 * 1024;
 

@@ -184,6 +184,26 @@ pub enum Request {
     /// Asks how the pools are.
     #[n(13)]
     Pools,
+    /// All instances with a lease may go on.
+    #[n(30)]
+    Renew {
+        /// Since when the caller knows: a time on `CLOCK_BOOTTIME` (`clock_gettime(2)`), in
+        /// milliseconds. The leases are counted from then, so that a request that is late does
+        /// not lengthen them. An older one than before changes nothing.
+        #[n(0)]
+        heard_ms: u64,
+    },
+    /// Keeps a note about a living instance, in the place of the one before, for whoever lists the
+    /// instances next.
+    #[n(31)]
+    Note {
+        /// The instance.
+        #[n(0)]
+        instance: String,
+        /// At most [`crate::limits::NOTE_BYTES_MAX`].
+        #[cbor(n(1), with = "minicbor::bytes")]
+        note: Vec<u8>,
+    },
 }
 
 /// The answer to a request.
@@ -383,6 +403,9 @@ pub struct InstanceInfo {
     /// The processes started by `Exec` and the main one (0), in the order of their numbers.
     #[n(4)]
     pub processes: Vec<ProcessInfo>,
+    /// The last note about it, if it lives.
+    #[cbor(n(30), with = "minicbor::bytes")]
+    pub note: Option<Vec<u8>>,
 }
 
 /// How an instance is.

@@ -85,6 +85,27 @@ pub struct SandboxSpec {
     /// runtime, which isolates by itself. Only output, limits of the log and the end are looked after.
     #[n(22)]
     pub unisolated: Option<bool>,
+    /// When it is ended if nobody renews its lease; without, never for that.
+    #[n(30)]
+    pub lease: Option<LeaseSpec>,
+}
+
+/// For how long an instance goes on without `Renew`.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct LeaseSpec {
+    /// How long, in milliseconds.
+    #[n(0)]
+    pub lasts_ms: u64,
+    /// From when on: a time on `CLOCK_BOOTTIME` (`clock_gettime(2)`), in milliseconds.
+    #[n(1)]
+    pub heard_ms: u64,
+    /// The signal to its main process when the lease is over.
+    #[n(2)]
+    pub stop_signal: i32,
+    /// Milliseconds from then until everything in it is killed.
+    #[n(3)]
+    pub grace_ms: u64,
 }
 
 impl std::fmt::Debug for SandboxSpec {
@@ -234,6 +255,7 @@ impl SandboxSpec {
             egress: None,
             keeps_layer: None,
             unisolated: None,
+            lease: None,
         }
     }
 
@@ -435,6 +457,9 @@ pub enum LimitReached {
     /// It sent and received more than it may.
     #[n(1)]
     Transfer,
+    /// Its lease was not renewed.
+    #[n(2)]
+    KeyLease,
 }
 
 /// Whether `id` may name an instance: 1 to 64 bytes of lower-case letters, digits, hyphens.

@@ -4,7 +4,7 @@ use crate::generate::MUTE;
 use crate::random::Random;
 use crate::swarm::RuntimeTrouble;
 use spawnery_model::{Exit, InstanceId, LimitReached, StartOrder, Stop, Timestamp};
-use spawnery_node::Found;
+use spawnery_node::{Found, Noted};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How long a process may take to heed its stop signal.
@@ -190,6 +190,7 @@ impl Launcher {
                 ProcessState::Ended { exit } => Some(exit.clone()),
                 _ => None,
             },
+            noted: Noted::default(),
         };
         self.instances.iter().map(found).collect()
     }

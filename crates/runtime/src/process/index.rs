@@ -15,6 +15,8 @@ pub(super) struct Index {
 }
 
 struct Instance {
+    /// Whether it ends if it is not renewed.
+    has_lease: bool,
     surroundings: Surroundings,
     life: Life,
     processes: BTreeMap<u32, Process>,
@@ -152,6 +154,12 @@ impl Index {
         Ok(u32::try_from(running.count()).unwrap_or(u32::MAX))
     }
 
+    /// Whether instances live that end if they are not renewed.
+    pub(super) fn has_leases(&self) -> bool {
+        let lives = |known: &Instance| matches!(known.life, Life::Starting | Life::Running);
+        self.instances.values().any(|known| known.has_lease && lives(known))
+    }
+
     /// How far the log of a process is, now and later.
     pub(super) fn watch(
         &mut self,
@@ -235,6 +243,7 @@ impl Index {
 impl Instance {
     fn new(instance: InstanceId, order: &StartOrder) -> Self {
         Self {
+            has_lease: order.session.as_ref().is_some_and(|session| session.lease.is_some()),
             surroundings: Surroundings {
                 env: spec::environment(instance, order),
                 working_directory: order.process.working_directory.clone(),

@@ -3,6 +3,7 @@
 
 mod connection;
 mod index;
+mod line;
 mod spec;
 mod supervisor;
 
@@ -16,13 +17,15 @@ use crate::runtimes::Runtimes;
 use connection::{Answer, Call};
 use index::Index;
 use spawnery_model::{Exit, InstanceId, StartOrder, Stop};
-use spawnery_node::Found;
+use spawnery_node::{Found, Noted};
+use spawnery_sandbox::clock::boottime_ms;
 use spawnery_sandbox::launcher::SpawnDetachedError;
 use spawnery_sandbox::limits::PROTOCOL_VERSION;
 use spawnery_sandbox::protocol::{DialError as DialRefusal, Reply, Request};
 use spawnery_sandbox::{launcher, spec as sandbox_spec};
 use std::io;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use supervisor::{Link, Supervisor};
@@ -91,6 +94,8 @@ pub struct ProcessRuntime {
     link: watch::Receiver<Link>,
     keep_alive: watch::Sender<bool>,
     supervisor: JoinHandle<()>,
+    /// Since when the controller has heard of this node, on `CLOCK_BOOTTIME` in milliseconds.
+    heard_ms: AtomicU64,
 }
 
 impl ProcessRuntime {
@@ -106,7 +111,9 @@ impl ProcessRuntime {
         lock(&index).reconcile(&infos);
         let (link_in, link) = watch::channel(Link::Down { reason: String::new() });
         let supervisor = tokio::spawn(supervisor.run(connection, link_in));
-        Ok((Self { launcher, index, link, keep_alive, supervisor }, events))
+        // Whatever this program is told to start, it is told after this.
+        let heard_ms = AtomicU64::new(boottime_ms());
+        Ok((Self { launcher, index, link, keep_alive, supervisor, heard_ms }, events))
     }
 
     /// Ends the launcher, which refuses while instances run, and does not start another one.
@@ -182,7 +189,9 @@ impl ProcessRuntime {
     ) -> Result<Started, StartError> {
         let kind = order.surroundings.as_ref().map(|it| it.runtime).unwrap_or_default();
         loop {
-            let spec = spec::sandbox(instance, order, prepared);
+            let mut spec = spec::sandbox(instance, order, prepared);
+            // Preparing may have taken long.
+            spec.lease = spec::lease(order, self.heard_ms.load(Ordering::Relaxed));
             let spec = self.launcher.runtimes.wrap(kind, spec, &self.launcher.program);
             let request = Request::Start { instance: instance.to_string(), spec: Box::new(spec) };
             let message = match self.call(request).await {
@@ -396,6 +405,37 @@ impl Runtime for ProcessRuntime {
 
     fn resume(&self, instance: InstanceId) -> Pending<'_, Result<Started, StartError>> {
         Box::pin(self.resume_start(instance))
+    }
+
+    fn heard(&self, heard_ms: u64) {
+        self.heard_ms.fetch_max(heard_ms, Ordering::Relaxed);
+    }
+
+    fn renew(&self) -> Pending<'_, Result<(), OperationError>> {
+        Box::pin(async move {
+            // The launcher is not woken for nothing.
+            if !self.index().has_leases() {
+                return Ok(());
+            }
+            let heard_ms = self.heard_ms.load(Ordering::Relaxed);
+            let (reply, _) = self.call(Request::Renew { heard_ms }).await?;
+            done(reply, || OperationError::Unknown)
+        })
+    }
+
+    fn write_line<'a>(
+        &'a self,
+        instance: InstanceId,
+        path: &'a str,
+        line: &'a str,
+    ) -> Pending<'a, Result<(), OperationError>> {
+        Box::pin(self.write_line_inside(instance, path, line))
+    }
+
+    fn note(&self, instance: InstanceId, noted: Noted) -> Pending<'_, Result<(), OperationError>> {
+        let note = spec::note(&noted);
+        let request = Request::Note { instance: instance.to_string(), note };
+        Box::pin(self.ask(instance, None, request))
     }
 
     fn found(&self) -> Pending<'_, Result<Vec<Found>, OperationError>> {

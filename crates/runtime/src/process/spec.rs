@@ -1,14 +1,15 @@
 //! From the model to what the launcher takes, and back.
 
 use crate::prepared::{Prepared, Warm};
+use minicbor::{Decode, Encode};
 use spawnery_model::{
-    Exit, Id, InstanceId, LimitReached, Network, Process, RuntimeKind, StartOrder, Timestamp,
-    quantity::DurationMs,
+    Exit, Id, InstanceId, LimitReached, Network, Notice, Process, RuntimeKind, StartOrder,
+    Timestamp, quantity::DurationMs,
 };
-use spawnery_node::Found;
+use spawnery_node::{Found, Noted};
 use spawnery_sandbox::limits::{POOLED_MAX, POOLS_MAX};
 use spawnery_sandbox::protocol::{InstanceInfo, InstanceState, WarmSpec};
-use spawnery_sandbox::spec::{self, EgressRule, EgressSpec, FileSpec, SandboxSpec};
+use spawnery_sandbox::spec::{self, EgressRule, EgressSpec, FileSpec, LeaseSpec, SandboxSpec};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What is said of an instance whose launcher ended before it.
@@ -106,7 +107,9 @@ pub(super) fn environment(instance: InstanceId, order: &StartOrder) -> Vec<(Stri
         ("SPAWNERY_WORKLOAD", order.workload.to_string()),
         ("SPAWNERY_EPOCH", order.epoch.to_string()),
     ];
-    let added = added.into_iter().chain(port);
+    let session = order.session.as_ref();
+    let key = session.and_then(|it| it.key.as_ref()).map(|key| ("SPAWNERY_KEY", key.to_string()));
+    let added = added.into_iter().chain(port).chain(key);
     let added = added.filter(|(name, _)| !env.contains_key(*name));
     let added = added.map(|(name, value)| (name.to_owned(), value));
     let given = env.iter().map(|(name, value)| (name.clone(), value.clone()));
@@ -135,7 +138,40 @@ pub(super) fn found(info: &InstanceInfo) -> Option<Found> {
         InstanceState::Running { pid, .. } if pid != 0 => Some(pid),
         _ => None,
     };
-    Some(Found { instance, order: Box::new(order), pid, exit: state_exit(&info.state) })
+    let noted = info.note.as_deref().map(noted).unwrap_or_default();
+    Some(Found { instance, order: Box::new(order), pid, exit: state_exit(&info.state), noted })
+}
+
+/// When the launcher ends an instance by itself, if it does.
+pub(super) fn lease(order: &StartOrder, heard_ms: u64) -> Option<LeaseSpec> {
+    let lasts = order.session.as_ref()?.lease?;
+    Some(LeaseSpec {
+        lasts_ms: lasts.0,
+        heard_ms,
+        stop_signal: order.stop.signal,
+        grace_ms: order.stop.grace.0,
+    })
+}
+
+/// What is remembered of an instance, as the launcher keeps it.
+#[derive(Encode, Decode)]
+#[cbor(map)]
+struct Note {
+    #[n(0)]
+    ready: bool,
+    #[n(1)]
+    notices: Vec<Notice>,
+}
+
+pub(super) fn note(noted: &Noted) -> Vec<u8> {
+    let note = Note { ready: noted.ready, notices: noted.notices.clone() };
+    minicbor::to_vec(note).expect("writing to memory does not fail")
+}
+
+/// What was remembered; nothing, if another version of this program wrote it in another way.
+fn noted(note: &[u8]) -> Noted {
+    let note = minicbor::decode(note).map(|Note { ready, notices }| Noted { ready, notices });
+    note.unwrap_or_default()
 }
 
 /// How an instance ended, if it did.
@@ -163,6 +199,7 @@ pub(super) fn exit(exit: &spec::Exit) -> Exit {
         limit: exit.limit.map(|limit| match limit {
             spec::LimitReached::Disk => LimitReached::Disk,
             spec::LimitReached::Transfer => LimitReached::Transfer,
+            spec::LimitReached::KeyLease => LimitReached::KeyLease,
         }),
     }
 }
@@ -187,7 +224,7 @@ fn now() -> Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spawnery_model::{Bytes, CpuMillis, Id, Name, Port, Stop};
+    use spawnery_model::{Bytes, CpuMillis, Id, Name, Port, SessionOrder, Stop, WarningCause};
     use std::collections::BTreeMap;
 
     fn order_with(env: &[(&str, &str)], port: Option<u16>) -> StartOrder {
@@ -243,6 +280,22 @@ mod tests {
         check(&[("PORT", "9")], Some(8080), "PORT", Some("9"));
         check(&[("SPAWNERY_EPOCH", "x")], None, "SPAWNERY_EPOCH", Some("x"));
         check(&[("A", "b")], None, "A", Some("b"));
+        check(&[], None, "SPAWNERY_KEY", None);
+    }
+
+    #[test]
+    fn a_session_with_a_key_is_told_which_and_ends_without_renewals() {
+        let mut order = order_with(&[], None);
+        assert_eq!(lease(&order, 7), None);
+        order.session = Some(Box::new(SessionOrder {
+            key: Some(Name::new("alice").expect("a name")),
+            lease: Some(DurationMs(20_000)),
+            notices: Vec::new(),
+        }));
+        let variables = environment(instance(), &order);
+        assert!(variables.contains(&("SPAWNERY_KEY".to_owned(), "alice".to_owned())));
+        let expected = LeaseSpec { lasts_ms: 20_000, heard_ms: 7, stop_signal: 15, grace_ms: 1000 };
+        assert_eq!(lease(&order, 7), Some(expected));
     }
 
     #[test]
@@ -250,6 +303,13 @@ mod tests {
         let order = order_with(&[("A", "b")], Some(80));
         let spec = sandbox(instance(), &order, &Prepared::default());
         assert_eq!(spec.files.len(), 1);
+        let notice = Notice {
+            cause: WarningCause::Idle,
+            ends_at: Timestamp(5),
+            signal: Some(10),
+            file: None,
+        };
+        let noted = Noted { ready: true, notices: vec![notice] };
         assert_eq!(spec.check(), Ok(()));
         let info = InstanceInfo {
             instance: instance().to_string(),
@@ -257,8 +317,10 @@ mod tests {
             started_ms: 0,
             state: InstanceState::Running { init_pid: 4, pid: 5 },
             processes: Vec::new(),
+            note: Some(note(&noted)),
         };
         let found = found(&info).expect("it has a tag");
+        assert_eq!(found.noted, noted);
         let mut expected = order;
         expected.process.files.clear();
         assert_eq!((found.instance, found.pid, found.exit), (instance(), Some(5), None));

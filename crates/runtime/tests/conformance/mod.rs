@@ -1,9 +1,11 @@
 //! What holds for every runtime. Each function is one promise.
 
 mod bounds;
+mod sessions;
 mod survival;
 
 pub use bounds::*;
+pub use sessions::*;
 pub use survival::*;
 
 use crate::support::World;
@@ -40,6 +42,12 @@ macro_rules! conformance_tests {
             an_environment_is_the_root,
             the_next_agent_finds_the_instance_and_its_log,
             an_instance_ends_with_its_launcher,
+            an_instance_is_ready_when_its_check_holds,
+            a_text_that_comes_later_makes_it_ready,
+            a_lease_that_nobody_renews_ends_it,
+            a_lease_that_is_renewed_goes_on,
+            what_is_noted_of_an_instance_is_found_by_the_next_agent,
+            a_line_is_written_inside_at_once_and_follows_no_link,
         );
     };
     ($world:expr; $($promise:ident),* $(,)?) => {

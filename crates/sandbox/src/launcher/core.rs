@@ -13,6 +13,7 @@ use rustix::event::epoll::{self, EventData, EventFlags};
 
 use super::connection::Connection;
 use super::disk::Accountant;
+use super::leases::Leases;
 use super::network::Networks;
 use super::sandbox::{Asker, Sandbox, Workshop, kill, reap};
 use super::spares::Pool;
@@ -36,6 +37,7 @@ pub(super) enum Source {
     Accountant,
     Maker,
     Network,
+    Leases,
 }
 
 /// How the launcher comes to its end.
@@ -93,6 +95,9 @@ pub(super) struct Launcher {
     pub(super) ending: Option<Ending>,
     pub(super) buffer: Vec<u8>,
     pub(super) networks: Networks,
+    pub(super) leases: Leases,
+    /// What callers want to be reminded of, by the number of the sandbox.
+    pub(super) notes: BTreeMap<u64, Vec<u8>>,
 }
 
 impl Launcher {
@@ -135,8 +140,13 @@ impl Launcher {
             ending: None,
             buffer: vec![0; OUTPUT_BYTES_PER_TURN],
             networks: Networks::new(resolvers),
+            leases: Leases::new()?,
+            notes: BTreeMap::new(),
         };
         let (listener, signals) = (launcher.token(), launcher.token());
+        let leases = launcher.token();
+        epoll_add(&launcher.epoll, launcher.leases.timer.as_fd(), leases)?;
+        launcher.sources.insert(leases, Source::Leases);
         epoll_add(&launcher.epoll, launcher.listener.as_fd(), listener)?;
         epoll_add(&launcher.epoll, launcher.signals.as_fd(), signals)?;
         launcher.sources.insert(listener, Source::Listener);
@@ -190,6 +200,7 @@ impl Launcher {
             Some(Source::Accountant) => self.accounted(token),
             Some(Source::Maker) => self.made_disk(token),
             Some(Source::Network) => self.serve_network(token),
+            Some(Source::Leases) => self.end_leases(),
             // Closed by an earlier event of the same round.
             None => {}
         }

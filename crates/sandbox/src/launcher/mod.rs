@@ -5,6 +5,7 @@ mod callers;
 mod connection;
 mod core;
 pub(crate) mod disk;
+mod leases;
 mod network;
 mod quota;
 mod requests;

@@ -11,6 +11,7 @@ use super::sandbox::{Asker, Phase, Process, Sandbox};
 use super::{store, tool};
 use crate::cgroup;
 use crate::init::control::{self, ToInit};
+use crate::limits::NOTE_BYTES_MAX;
 use crate::protections::Protection;
 use crate::protocol::{Description, InstanceInfo, InstanceState, ProcessInfo, Reply, Request};
 use crate::rootfs::UsrView;
@@ -48,6 +49,8 @@ impl Launcher {
             Request::Describe => Some(self.describe()),
             Request::Warm { pools } => Some(self.warm(pools)),
             Request::Pools => Some(self.pool_infos()),
+            Request::Renew { heard_ms } => Some(self.renew(heard_ms)),
+            Request::Note { instance, note } => Some(self.note(&instance, note)),
         }
     }
 
@@ -84,7 +87,7 @@ impl Launcher {
         }
     }
 
-    fn stop(&mut self, instance: &str, signal: i32, grace_ms: u64) -> Reply {
+    pub(super) fn stop(&mut self, instance: &str, signal: i32, grace_ms: u64) -> Reply {
         let kills = self.workshop.rootfs.protections.has(Protection::KillAfterGrace);
         let Some((_, sandbox)) = self.find(instance) else {
             return if store::exists(instance) { Reply::Done } else { Reply::NotFound };
@@ -130,6 +133,18 @@ impl Launcher {
         Reply::Done
     }
 
+    fn note(&mut self, instance: &str, note: Vec<u8>) -> Reply {
+        if note.len() > NOTE_BYTES_MAX {
+            let reason = format!("a note of {} bytes is above {NOTE_BYTES_MAX}", note.len());
+            return Reply::Refused { reason };
+        }
+        let Some((number, _)) = self.find(instance) else {
+            return Reply::NotFound;
+        };
+        self.notes.insert(number, note);
+        Reply::Done
+    }
+
     // Questions.
 
     fn list(&self) -> Reply {
@@ -142,7 +157,8 @@ impl Launcher {
             ended.map(|name| (name.clone(), store::info(&name))).collect();
         for (name, number) in &self.running {
             if let Some(sandbox) = self.sandboxes.get(number) {
-                all.insert(name.clone(), info(name, sandbox));
+                let note = self.notes.get(number).cloned();
+                all.insert(name.clone(), InstanceInfo { note, ..info(name, sandbox) });
             }
         }
         keep_within(&mut all, LIST_OUTPUT_BYTES_MAX);
@@ -271,6 +287,7 @@ fn info(name: &str, sandbox: &Sandbox) -> InstanceInfo {
         started_ms: sandbox.started_ms,
         state: InstanceState::Running { init_pid: sandbox.init_pid, pid },
         processes,
+        note: None,
     }
 }
 

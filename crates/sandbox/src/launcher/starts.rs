@@ -60,11 +60,13 @@ impl Launcher {
         self.running.insert(instance, number);
         self.spares.remove(&number);
         self.starting.insert(number);
+        let lease = spec.lease.take();
         if matches!(sandbox.phase, Phase::Spare) {
             self.begin_main(number, spec);
         } else {
             sandbox.phase = Phase::SettingUp(Some(Box::new(spec)));
         }
+        self.begin_lease(number, lease);
         None
     }
 

@@ -109,7 +109,7 @@ pub(crate) fn info(instance: &str) -> InstanceInfo {
         (None, None) => InstanceState::Lost,
     };
     let (tag, started_ms) = meta.map_or((Vec::new(), 0), |meta| (meta.tag, meta.started_ms));
-    InstanceInfo { instance: instance.to_owned(), tag, started_ms, state, processes }
+    InstanceInfo { instance: instance.to_owned(), tag, started_ms, state, processes, note: None }
 }
 
 /// All processes that an instance ever had.

@@ -312,6 +312,8 @@ impl Launcher {
             return;
         };
         (sandbox.kill_at, sandbox.watched_memory_bytes) = (None, None);
+        self.leases.remove(number);
+        self.notes.remove(&number);
         sandbox.watched_disk_bytes = None;
         let processes = std::mem::take(&mut sandbox.processes);
         let dials = std::mem::take(&mut sandbox.dials);

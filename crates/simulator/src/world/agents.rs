@@ -82,6 +82,8 @@ impl World {
                 Action::Stop { instance, stop } => self.stop(machine, instance, stop),
                 // No simulated instance is prepared for long, or ahead of time.
                 Action::Abandon { .. } | Action::Warm { .. } => {}
+                // None has a lease, a note or a warning.
+                Action::Renew { .. } | Action::Note { .. } | Action::Notify { .. } => {}
                 Action::Forget { instance } => {
                     trace!(self, "{} forgets {instance}", self.machines[machine].name);
                     if !self.machines[machine].launcher.forget(instance) {
