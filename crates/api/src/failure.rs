@@ -55,6 +55,12 @@ codes! {
     NOT_RUNNING "not-running" CONFLICT "it does not run";
     JOINING_OFF "joining-off" CONFLICT "this server takes no agents from other machines";
     LIMIT "limit" CONFLICT "a limit is reached";
+    TAGS_DIFFER "tags-differ" CONFLICT "the session has other tags";
+    NOT_EXTENDED "not-extended" CONFLICT "the session cannot live longer";
+    KEY_OF_OTHER "key-of-other" FORBIDDEN "the key names a session of somebody else";
+    SESSIONS_OF_OWNER "sessions-of-owner" TOO_MANY_REQUESTS "there are as many sessions as allowed";
+    CREATES_TOO_FAST "creates-too-fast" TOO_MANY_REQUESTS "sessions are created too fast";
+    NO_ROOM "no-room" SERVICE_UNAVAILABLE "there is no room";
     BODY_TOO_LARGE "body-too-large" PAYLOAD_TOO_LARGE "the request's body is too large";
     CONTENT_TYPE "content-type" UNSUPPORTED_MEDIA_TYPE "the body's type is not known here";
     HOST "host-unknown" MISDIRECTED_REQUEST "this server does not go by this name";

@@ -69,7 +69,7 @@ pub(crate) async fn drain_node(
     let DrainRequest { draining } = change.json()?;
     let node = node_id(&app, node).await?;
     let by = change.by();
-    let command = Command::SetDraining { node, draining, by };
+    let command = Command::SetDraining { node, draining, deadline: None, by };
     app.controller.submit(command, change.key).await?;
     get_node(State(app), Path(node.to_string())).await
 }

@@ -41,6 +41,26 @@ impl From<Rejection> for Failure {
                 (code::VOLUME_UNKNOWN, "list what there is: GET /v1/volumes")
             }
             Rejection::VolumeInUse { .. } => (code::VOLUME_IN_USE, "end the instances that use it"),
+            Rejection::TagsDiffer { .. } => {
+                (code::TAGS_DIFFER, "end that session, or ask with its tags")
+            }
+            Rejection::KeyOfOther { .. } => {
+                (code::KEY_OF_OTHER, "choose another key, or ask its owner to share the session")
+            }
+            Rejection::NoRoom { .. } => {
+                let failure = Failure::new(code::NO_ROOM, detail).retry_after_secs(5);
+                return failure.hint("try again later, or let the request wait for room");
+            }
+            Rejection::SessionsOfOwner { .. } => {
+                (code::SESSIONS_OF_OWNER, "end a session that is no longer needed")
+            }
+            Rejection::CreatesTooFast { retry_after, .. } => {
+                let secs = u32::try_from(retry_after.0.div_ceil(1000)).unwrap_or(u32::MAX);
+                return Failure::new(code::CREATES_TOO_FAST, detail).retry_after_secs(secs);
+            }
+            Rejection::NotExtended { .. } => {
+                (code::NOT_EXTENDED, "GET the session: `ends_at_ms` says when it ends")
+            }
             Rejection::IdempotencyConflict => (
                 code::IDEMPOTENCY_CONFLICT,
                 "choose a new Idempotency-Key for each request, and keep it for its repetitions",
@@ -150,7 +170,7 @@ pub(crate) fn field_problem(error: &ManifestError) -> FieldProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use spawnery_model::{Id, InstanceId, Name, NodeId};
+    use spawnery_model::{DurationMs, Id, InstanceId, Name, NodeId};
 
     #[test]
     fn every_rejection_keeps_its_code_and_gets_a_status() {
@@ -172,6 +192,16 @@ mod tests {
         check(Rejection::JoinTokenInvalid, 403);
         check(Rejection::IdempotencyConflict, 422);
         check(Rejection::Limit { what: "too many", limit: 1 }, 409);
+        let found = "none".to_owned();
+        check(Rejection::TagsDiffer { key: name(), instance: InstanceId(id), found }, 409);
+        check(Rejection::KeyOfOther { key: name() }, 403);
+        check(Rejection::NoRoom { reason: "full".to_owned() }, 503);
+        let owner = || "ada".to_owned();
+        check(Rejection::SessionsOfOwner { owner: owner(), limit: 1 }, 429);
+        let retry_after = DurationMs(1);
+        check(Rejection::CreatesTooFast { owner: owner(), limit: 1, retry_after }, 429);
+        let reason = String::new();
+        check(Rejection::NotExtended { instance: InstanceId(id), reason }, 409);
         check(Rejection::JournalFull { reason: "full".to_owned() }, 507);
     }
 

@@ -36,7 +36,7 @@ pub(crate) async fn create_session(
 ) -> Answer<impl IntoResponse> {
     let source = source(&change.body)?;
     let owner = change.by();
-    let command = Command::CreateSession { source, owner };
+    let command = Command::CreateSession { source, owner, terms: Box::default() };
     match app.controller.submit(command, change.key).await? {
         Reply::Session(id) => {
             let location = [(header::LOCATION, format!("/v1/sessions/{id}"))];

@@ -1,16 +1,18 @@
 //! Checks a command against the state and says which record it would become.
 
 mod keeping;
+mod sessions;
 
 pub use keeping::secrets_of;
+pub use sessions::may_use;
 
-use crate::command::{Command, IdempotencyKey, Ids, Rejection, Reply, SessionSource};
+use crate::command::{Command, IdempotencyKey, Ids, Rejection, Reply};
 use crate::diff::{Verdict, diff};
 use crate::record::{Answered, AppliedWorkload, Change, Record, SecretHash};
 use crate::state::State;
 use spawnery_model::{
-    InstanceId, Introduction, Kind, Name, NodeId, NodeStatus, Observed, Origin, Phase, Report,
-    RunId, StopCause, Timestamp, Workload, limits,
+    InstanceId, Introduction, Kind, Name, NodeId, NodeStatus, Observed, Phase, Report, RunId,
+    StopCause, Timestamp, Workload, limits,
 };
 use spawnery_schedule::Cron;
 use std::collections::BTreeSet;
@@ -62,7 +64,16 @@ fn admit_change(state: &State, command: Command, at: Timestamp, ids: &mut dyn Id
         }
         Command::Apply { workloads, by } => apply_workloads(state, workloads, by, at),
         Command::Remove { names, by } => remove_workloads(state, names, by),
-        Command::CreateSession { source, owner } => create_session(state, source, owner, ids),
+        Command::CreateSession { source, owner, terms } => {
+            sessions::create_session(state, source, owner, &terms, at, ids)
+        }
+        Command::ExtendSession { instance, by_time, by } => {
+            sessions::extend_session(state, instance, by_time, by)
+        }
+        Command::SessionSeen { instance, active_at } => {
+            sessions::session_seen(state, instance, active_at, at)
+        }
+        Command::EndSessionsOf { owner, by } => sessions::end_sessions_of(owner, by),
         Command::EndInstance { instance, by } => end_instance(state, instance, by),
         Command::RunJob { job, by } => run_job(state, job, by, ids),
         Command::CreateJoinToken { hash, life, by } => {
@@ -82,10 +93,13 @@ fn admit_change(state: &State, command: Command, at: Timestamp, ids: &mut dyn Id
             let lost = entry.node.status == NodeStatus::Lost;
             Ok(((!lost).then_some(Change::NodeLost { node }), Reply::Done))
         }
-        Command::SetDraining { node, draining, by } => {
+        Command::SetDraining { node, draining, deadline, by } => {
             let entry = state.nodes.get(&node).ok_or(Rejection::NodeUnknown { node })?;
-            let same = entry.node.draining == draining;
-            Ok(((!same).then_some(Change::NodeDraining { node, draining, by }), Reply::Done))
+            let same = entry.node.draining == draining && deadline.is_none();
+            let stay = deadline.unwrap_or(limits::DRAIN_DEADLINE_DEFAULT);
+            let until = draining.then(|| at.plus(stay));
+            let change = Change::NodeDraining { node, draining, by, until };
+            Ok(((!same).then_some(change), Reply::Done))
         }
         Command::StopNode { node } => {
             let entry = state.nodes.get(&node).ok_or(Rejection::NodeUnknown { node })?;
@@ -143,38 +157,6 @@ fn remove_workloads(state: &State, names: Vec<Name>, by: String) -> Outcome {
     }
     let change = (!names.is_empty()).then_some(Change::WorkloadsRemoved { names, by });
     Ok((change, Reply::Done))
-}
-
-fn create_session(
-    state: &State,
-    source: SessionSource,
-    owner: String,
-    ids: &mut dyn Ids,
-) -> Outcome {
-    if state.live as usize >= limits::INSTANCES_LIVE_MAX {
-        return Err(Rejection::instances_max());
-    }
-    let (workload, definition, inline) = match source {
-        SessionSource::Template(name) => {
-            let found = state.workloads.get(&name);
-            let entry = found.ok_or_else(|| Rejection::WorkloadUnknown {
-                kind: "session template",
-                name: name.clone(),
-            })?;
-            expect_kind(&entry.workload, "session")?;
-            (name, entry.definition, None)
-        }
-        SessionSource::Inline(workload) => {
-            expect_kind(&workload, "session")?;
-            keeping::secrets_exist(state, [&*workload])?;
-            (workload.name.clone(), state.definition_last + 1, Some(workload))
-        }
-    };
-    let instance = InstanceId(ids.fresh());
-    assert!(!state.instances.contains_key(&instance), "a fresh id recurred: {instance}");
-    let origin = Origin::Session { owner, after: None, failures: 0 };
-    let change = Change::InstanceCreated { instance, workload, definition, inline, origin };
-    Ok((Some(change), Reply::Session(instance)))
 }
 
 fn expect_kind(workload: &Workload, wanted: &'static str) -> Result<(), Rejection> {
@@ -306,7 +288,7 @@ fn introduce(
 fn is_news(state: &State, node: NodeId, observed: &Observed) -> bool {
     state.instances.get(&observed.instance).is_some_and(|instance| {
         instance.node == Some(node)
-            && instance.phase != Phase::Ended
+            && (instance.phase != Phase::Ended || state.is_fenced(instance))
             && observed.revision > instance.revision_observed
     })
 }

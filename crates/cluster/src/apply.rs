@@ -8,6 +8,7 @@
 mod instances;
 mod jobs;
 mod keeping;
+mod keys;
 mod nodes;
 mod services;
 mod sessions;
@@ -51,6 +52,11 @@ pub enum Effect {
     ReconcileEveryNode,
     /// Which sandboxes are to be kept ready has changed.
     PoolsChanged,
+    /// Find out whether a session is idle.
+    AskIdle {
+        /// Which one.
+        instance: InstanceId,
+    },
     /// Tell whoever follows along.
     Event(Box<Event>),
 }
@@ -114,8 +120,8 @@ impl Applier<'_> {
                 }
             }
             Change::NodeLost { node } => self.node_lost(*node),
-            Change::NodeDraining { node, draining, by } => {
-                self.node_draining(*node, *draining, by);
+            Change::NodeDraining { node, draining, by, until } => {
+                self.node_draining(*node, *draining, by, *until);
             }
             Change::NodeStopping { node } => self.node_stopping(*node),
             Change::NodeRemoved { node, by } => self.node_removed(*node, by),
@@ -126,9 +132,7 @@ impl Applier<'_> {
                 let message = format!("a join token was made by {by}");
                 self.event("token.created", About::default(), message);
             }
-            Change::InstanceCreated { instance, workload, definition, inline, origin } => {
-                self.instance_created(*instance, workload, *definition, inline.as_deref(), origin);
-            }
+            Change::InstanceCreated { .. } => self.instance_created(change),
             Change::InstanceAssigned { instance, node, epoch } => {
                 self.instance_assigned(*instance, *node, *epoch);
             }
@@ -142,6 +146,22 @@ impl Applier<'_> {
             Change::SecretSet { name, sealed, by } => self.secret_set(name, sealed, by),
             Change::SecretRemoved { name, by } => self.secret_removed(name, by),
             Change::VolumeRemoved { name, by } => self.volume_removed(name, by),
+            Change::SessionAsked { instance } => self.session_asked(*instance),
+            Change::SessionSeen { instance, active_at } => {
+                self.session_seen(*instance, *active_at);
+            }
+            Change::SessionWarned { instance, cause, ends_at } => {
+                self.session_warned(*instance, *cause, *ends_at);
+            }
+            Change::SessionExtended { instance, duration, by } => {
+                self.session_extended(*instance, *duration, by);
+            }
+            Change::OwnerRevoked { owner, by } => self.owner_revoked(owner, by),
+            Change::KeyReleased { template, key } => {
+                self.key_released(&(template.clone(), key.clone()));
+            }
+            Change::SessionForgotten { instance } => self.session_forgotten(*instance),
+            Change::DrainEnded { node } => self.drain_ended(*node),
             Change::OccurrencesMissed { job, first: _, last, count, reason, next } => {
                 self.occurrences_missed(job, *last, *count, reason, *next);
             }

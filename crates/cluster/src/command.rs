@@ -4,7 +4,8 @@ use crate::diff::Difference;
 use crate::record::SecretHash;
 use minicbor::{Decode, Encode};
 use spawnery_model::{
-    DurationMs, Id, InstanceId, Name, NodeId, Report, RunId, Timestamp, Workload, limits,
+    DurationMs, Id, InstanceId, Name, NodeId, Report, RunId, SessionTerms, Timestamp, Workload,
+    limits,
 };
 
 /// Where new ids come from: the system's randomness, or a simulation's seed.
@@ -38,6 +39,31 @@ pub enum Command {
         source: SessionSource,
         /// Whose it is.
         owner: String,
+        /// Its key, its limits and whether it may wait.
+        terms: Box<SessionTerms>,
+    },
+    /// Let a session live longer.
+    ExtendSession {
+        /// Which one.
+        instance: InstanceId,
+        /// By how long.
+        by_time: DurationMs,
+        /// Who asks.
+        by: String,
+    },
+    /// What was found about the use of a session: of one that is used now, the time of asking.
+    SessionSeen {
+        /// Which one.
+        instance: InstanceId,
+        /// When it was used last.
+        active_at: Timestamp,
+    },
+    /// End all sessions of an owner whose rights are revoked.
+    EndSessionsOf {
+        /// The owner.
+        owner: String,
+        /// Who asks.
+        by: String,
     },
     /// End a session, or one instance of a service or a job.
     EndInstance {
@@ -84,6 +110,8 @@ pub enum Command {
         node: NodeId,
         /// Start or stop.
         draining: bool,
+        /// How long sessions may stay; without, ten minutes.
+        deadline: Option<DurationMs>,
         /// Who asks.
         by: String,
     },
@@ -156,6 +184,16 @@ pub enum Reply {
     /// A session was created.
     #[n(2)]
     Session(#[n(0)] InstanceId),
+    /// The session that the key names is there already.
+    #[n(7)]
+    SessionFound(#[n(0)] InstanceId),
+    /// A session lives longer.
+    #[n(8)]
+    Extended {
+        /// When it ends.
+        #[n(0)]
+        ends_at: Timestamp,
+    },
     /// A run was created.
     #[n(3)]
     Run(#[n(0)] RunId),
@@ -264,6 +302,60 @@ pub enum Rejection {
         /// Who uses it.
         instance: InstanceId,
     },
+    /// The key names a session with other tags.
+    #[error(
+        "session {instance} of key {key} has other tags: {found}; end it first, or ask with the \
+         same tags"
+    )]
+    TagsDiffer {
+        /// The key.
+        key: Name,
+        /// The session.
+        instance: InstanceId,
+        /// Its tags, in words.
+        found: String,
+    },
+    /// The key names a session of somebody else.
+    #[error("key {key} names a session of another owner, who has not shared it with you")]
+    KeyOfOther {
+        /// The key.
+        key: Name,
+    },
+    /// There is no room, and the request does not want to wait.
+    #[error("there is no room: {reason}")]
+    NoRoom {
+        /// Why.
+        reason: String,
+    },
+    /// The owner has as many sessions as its token allows.
+    #[error("{owner} has {limit} sessions, which is what its token allows: end one first")]
+    SessionsOfOwner {
+        /// The owner.
+        owner: String,
+        /// The limit.
+        limit: u32,
+    },
+    /// The owner creates sessions faster than its token allows.
+    #[error(
+        "{owner} may create {limit} sessions in a minute: try again in {} seconds",
+        retry_after.0.div_ceil(1000)
+    )]
+    CreatesTooFast {
+        /// The owner.
+        owner: String,
+        /// The limit.
+        limit: u32,
+        /// When one more may be created.
+        retry_after: DurationMs,
+    },
+    /// The session cannot be extended.
+    #[error("session {instance} cannot live longer: {reason}")]
+    NotExtended {
+        /// Which one.
+        instance: InstanceId,
+        /// Why.
+        reason: String,
+    },
     /// The same idempotency key came with another request.
     #[error("this idempotency key was used for another request: choose a new key")]
     IdempotencyConflict,
@@ -299,6 +391,12 @@ impl Rejection {
             Rejection::SecretInUse { .. } => "secret-in-use",
             Rejection::VolumeUnknown { .. } => "volume-unknown",
             Rejection::VolumeInUse { .. } => "volume-in-use",
+            Rejection::TagsDiffer { .. } => "tags-differ",
+            Rejection::KeyOfOther { .. } => "key-of-other",
+            Rejection::NoRoom { .. } => "no-room",
+            Rejection::SessionsOfOwner { .. } => "sessions-of-owner",
+            Rejection::CreatesTooFast { .. } => "creates-too-fast",
+            Rejection::NotExtended { .. } => "not-extended",
             Rejection::IdempotencyConflict => "idempotency-conflict",
             Rejection::Limit { .. } => "limit",
             Rejection::JournalFull { .. } => "journal-full",

@@ -8,13 +8,17 @@ mod place;
 mod services;
 mod volumes;
 
+pub(crate) use place::room_for;
 pub(crate) use volumes::mounts_of;
 
 use crate::command::Ids;
 use crate::record::{Change, Record};
 use crate::state::{State, Timer};
+use crate::terms::duration_ends_at;
 use place::PlacementPass;
-use spawnery_model::{InstanceId, Kind, Name, Origin, Phase, Replicas, StopCause, Timestamp};
+use spawnery_model::{
+    InstanceId, Kind, Name, Origin, Phase, Replicas, Session, StopCause, Timestamp, WarningCause,
+};
 use std::collections::BTreeSet;
 
 /// Where to look. It holds nothing that a restart could lose: a new one looks everywhere.
@@ -126,6 +130,16 @@ fn next_timer(state: &State, now: Timestamp, ids: &mut dyn Ids) -> Option<Change
         Timer::Attempt(run) => jobs::attempt(state, *run, ids),
         Timer::Duration(instance) => duration_reached(state, *instance),
         Timer::Restart(instance) => restart(state, *instance, ids),
+        Timer::Idle(instance) => Change::SessionAsked { instance: *instance },
+        Timer::DurationWarning(instance) => duration_warning(state, *instance),
+        Timer::Queue(instance) => {
+            Change::InstanceStopRequested { instance: *instance, cause: StopCause::QueuedTooLong }
+        }
+        Timer::Stale(instance) => Change::SessionForgotten { instance: *instance },
+        Timer::Fence(template, key) => {
+            Change::KeyReleased { template: template.clone(), key: key.clone() }
+        }
+        Timer::Drain(node) => Change::DrainEnded { node: *node },
     })
 }
 
@@ -141,7 +155,27 @@ fn restart(state: &State, before: InstanceId, ids: &mut dyn Ids) -> Change {
         definition: ended.definition,
         inline: None,
         origin: Origin::Session { owner: owner.clone(), after: Some(before), failures: *failures },
+        session: ended.session.as_deref().map(|session| Box::new(successor(session))),
     }
+}
+
+/// What the successor of a session that ended by itself has of it.
+fn successor(session: &Session) -> Session {
+    Session {
+        queue_until: None,
+        turn: None,
+        active_at: None,
+        warned: None,
+        follows: None,
+        asked_at: None,
+        ..session.clone()
+    }
+}
+
+fn duration_warning(state: &State, instance: InstanceId) -> Change {
+    let found = state.instance(instance).expect("its clock is stopped when it ends");
+    let ends_at = duration_ends_at(found).expect("it has a longest duration");
+    Change::SessionWarned { instance, cause: WarningCause::Duration, ends_at }
 }
 
 fn duration_reached(state: &State, instance: InstanceId) -> Change {

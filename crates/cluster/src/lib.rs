@@ -23,10 +23,13 @@ pub mod command;
 pub mod decide;
 pub mod diff;
 pub mod event;
-pub mod outbox;
+mod keys;
+mod outbox;
+mod owners;
 pub mod record;
 pub mod sequencer;
 pub mod state;
+pub mod terms;
 
 pub use admit::{admit, secrets_of};
 pub use apply::{Effect, apply};

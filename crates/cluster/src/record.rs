@@ -6,7 +6,8 @@
 use crate::command::{IdempotencyKey, Reply};
 use minicbor::{Decode, Encode};
 use spawnery_model::{
-    InstanceId, Introduction, Name, NodeId, Observed, Origin, RunId, StopCause, Timestamp, Workload,
+    DurationMs, InstanceId, Introduction, Name, NodeId, Observed, Origin, RunId, Session,
+    StopCause, Timestamp, WarningCause, Workload,
 };
 use std::fmt;
 
@@ -132,6 +133,9 @@ pub enum Change {
         /// Who asked.
         #[n(2)]
         by: String,
+        /// Until when sessions may stay.
+        #[n(3)]
+        until: Option<Timestamp>,
     },
     /// A node is about to be shut down.
     #[n(8)]
@@ -181,6 +185,9 @@ pub enum Change {
         /// What it is for.
         #[n(4)]
         origin: Origin,
+        /// Of a session: what was decided about it.
+        #[n(5)]
+        session: Option<Box<Session>>,
     },
     /// An instance was placed.
     #[n(12)]
@@ -292,6 +299,83 @@ pub enum Change {
         /// Who asked.
         #[n(1)]
         by: String,
+    },
+    /// It is to be found out whether a session is idle.
+    #[n(20)]
+    SessionAsked {
+        /// Which one.
+        #[n(0)]
+        instance: InstanceId,
+    },
+    /// A session was used.
+    #[n(21)]
+    SessionSeen {
+        /// Which one.
+        #[n(0)]
+        instance: InstanceId,
+        /// When it was used last.
+        #[n(1)]
+        active_at: Timestamp,
+    },
+    /// A session is warned of its end.
+    #[n(22)]
+    SessionWarned {
+        /// Which one.
+        #[n(0)]
+        instance: InstanceId,
+        /// Why it ends.
+        #[n(1)]
+        cause: WarningCause,
+        /// When it ends.
+        #[n(2)]
+        ends_at: Timestamp,
+    },
+    /// A session lives longer.
+    #[n(23)]
+    SessionExtended {
+        /// Which one.
+        #[n(0)]
+        instance: InstanceId,
+        /// How long in all.
+        #[n(1)]
+        duration: DurationMs,
+        /// Who asked.
+        #[n(2)]
+        by: String,
+    },
+    /// The sessions of an owner are to end, because its rights are revoked.
+    #[n(24)]
+    OwnerRevoked {
+        /// The owner.
+        #[n(0)]
+        owner: String,
+        /// Who asked.
+        #[n(1)]
+        by: String,
+    },
+    /// A key is free, because its holder on a lost node has ended by itself at the latest now.
+    #[n(25)]
+    KeyReleased {
+        /// The template.
+        #[n(0)]
+        template: Name,
+        /// The key.
+        #[n(1)]
+        key: Name,
+    },
+    /// An ended session is no longer listed.
+    #[n(26)]
+    SessionForgotten {
+        /// Which one.
+        #[n(0)]
+        instance: InstanceId,
+    },
+    /// A drained node's sessions have stayed as long as they may.
+    #[n(27)]
+    DrainEnded {
+        /// The node.
+        #[n(0)]
+        node: NodeId,
     },
 }
 

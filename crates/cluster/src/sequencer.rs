@@ -22,7 +22,9 @@ use crate::event::Event;
 use crate::outbox::{Outbox, ReportSeen, introduce_request};
 use crate::record::Record;
 use crate::state::State;
-use spawnery_model::{DurationMs, NodeId, NodeStatus, Orders, Report, Timestamp, limits};
+use spawnery_model::{
+    DurationMs, InstanceId, NodeId, NodeStatus, Orders, Report, Timestamp, limits,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Decisions that go into one batch: more follow in the next, so that no batch makes callers wait
@@ -76,6 +78,12 @@ pub enum Output<T> {
         node: NodeId,
         /// What is wanted of it.
         orders: Orders,
+    },
+    /// Somebody is to find out when a session was used last, to keep it from being used until the
+    /// answer is taken in, and to answer by [`Command::SessionSeen`].
+    AskIdle {
+        /// Which session.
+        instance: InstanceId,
     },
     /// Something happened.
     Event(Box<Event>),
@@ -212,6 +220,10 @@ impl<T> Sequencer<T> {
     ) -> Result<Reply, Rejection> {
         // A changed job gets new occurrences: those of the old one that are due come first.
         while matches!(command, Command::Apply { .. }) && decide::is_due(&self.state, now) {
+            self.decide(now, ids);
+        }
+        // Whoever does not want to wait is told what room there is after all who came before.
+        if matches!(&command, Command::CreateSession { terms, .. } if terms.at_once) {
             self.decide(now, ids);
         }
         let admitted = admit(&self.state, command, key, now, ids)?;
@@ -379,6 +391,7 @@ impl<T> Sequencer<T> {
             }
             Effect::NodeLost { node } => self.outbox.lose(node),
             Effect::PoolsChanged => self.outbox.pools_changed(),
+            Effect::AskIdle { instance } => self.output.push_back(Output::AskIdle { instance }),
             Effect::Event(event) => self.output.push_back(Output::Event(event)),
             Effect::Reconcile(_) | Effect::ReconcileEveryNode => {
                 unreachable!("these are not held back")

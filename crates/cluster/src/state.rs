@@ -7,7 +7,10 @@ use crate::admit::secrets_of;
 use crate::allowances::{constraints_of, labels_of};
 use crate::command::{IdempotencyKey, Reply};
 use crate::decide::mounts_of;
+use crate::keys::{KeyHold, SessionKey};
+use crate::owners::Owners;
 use crate::record::SecretHash;
+use crate::terms;
 use minicbor::{Decode, Encode};
 use spawnery_model::{
     Capacity, Instance, InstanceId, Kind, Name, Node, NodeId, NodeStatus, Phase, RunId, StopCause,
@@ -64,6 +67,13 @@ pub struct State {
     #[n(17)]
     #[cbor(default)]
     pub(crate) secrets: BTreeMap<Name, SealedSecret>,
+    /// Who holds the keys of sessions.
+    #[n(18)]
+    #[cbor(default)]
+    pub(crate) keys: BTreeMap<SessionKey, KeyHold>,
+    #[n(19)]
+    #[cbor(default)]
+    pub(crate) owners: Owners,
     /// Derived from the nodes; rebuilt after decoding.
     #[cbor(skip)]
     pub(crate) pool: Pool,
@@ -218,6 +228,9 @@ pub struct NodeEntry {
     /// The number of its last report that changed something.
     #[n(4)]
     pub report_sequence: u64,
+    /// While it is drained: until when sessions may stay.
+    #[n(5)]
+    pub drain_until: Option<Timestamp>,
 }
 
 impl NodeEntry {
@@ -312,7 +325,7 @@ pub(crate) struct Agenda {
     /// Instances that nobody has tried to place yet, oldest first.
     #[n(0)]
     pub(crate) place: BTreeSet<(Timestamp, InstanceId)>,
-    /// Instances that could not be placed, oldest first.
+    /// Instances that could not be placed and are no sessions, oldest first.
     #[n(1)]
     pub(crate) waiting: BTreeSet<(Timestamp, InstanceId)>,
     /// The position of the record that last made room for instances.
@@ -327,6 +340,10 @@ pub(crate) struct Agenda {
     /// What happens at a time.
     #[n(5)]
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
+    /// Sessions that could not be placed, by their turn and then oldest first.
+    #[n(6)]
+    #[cbor(default)]
+    pub(crate) queue: BTreeSet<(u64, Timestamp, InstanceId)>,
 }
 
 /// What happens at a time.
@@ -344,6 +361,24 @@ pub(crate) enum Timer {
     /// A session that ended by itself is started anew.
     #[n(3)]
     Restart(#[n(0)] InstanceId),
+    /// A session is to be asked whether it is idle.
+    #[n(4)]
+    Idle(#[n(0)] InstanceId),
+    /// A session is to be warned that it will have lived long enough.
+    #[n(5)]
+    DurationWarning(#[n(0)] InstanceId),
+    /// A session has waited for room as long as it may.
+    #[n(6)]
+    Queue(#[n(0)] InstanceId),
+    /// An ended session has been listed as long as it is.
+    #[n(7)]
+    Stale(#[n(0)] InstanceId),
+    /// A session on a lost node has ended by itself.
+    #[n(8)]
+    Fence(#[n(0)] Name, #[n(1)] Name),
+    /// Sessions on a drained node have stayed as long as they may.
+    #[n(9)]
+    Drain(#[n(0)] NodeId),
 }
 
 impl State {
@@ -497,6 +532,8 @@ impl State {
         }
         assert!(reserved.is_empty(), "reservations on unknown nodes: {reserved:?}");
         self.assert_volumes_consistent();
+        self.assert_keys_consistent();
+        self.assert_owners_consistent();
         let mut rebuilt = self.clone();
         rebuilt.rebuild_pool();
         assert_eq!(rebuilt.pool, self.pool, "the pool is what the nodes say");
@@ -522,8 +559,7 @@ impl State {
 
     /// What an instance reserves.
     pub(crate) fn amount_of(&self, instance: &Instance) -> Capacity {
-        let process = &self.definition_of(instance).process;
-        Capacity { memory: process.memory, cpu: process.cpu_reserved }
+        terms::amount(self.definition_of(instance), instance.session.as_deref())
     }
 
     /// Whether `instance` is still what its workload says now.

@@ -10,6 +10,7 @@ fn from_template(town: &mut Town, template: &str) -> InstanceId {
     let command = Command::CreateSession {
         source: SessionSource::Template(label(template)),
         owner: "tester".to_owned(),
+        terms: Box::default(),
     };
     match town.command(command).unwrap() {
         Reply::Session(instance) => instance,

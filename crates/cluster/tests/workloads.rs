@@ -247,6 +247,7 @@ fn a_request_that_is_repeated_is_carried_out_once() {
     let create = || Command::CreateSession {
         source: SessionSource::Inline(Box::new(session("shell", None))),
         owner: "ann".to_owned(),
+        terms: Box::default(),
     };
     let first = town.keyed(create(), key("k")).unwrap();
     town.restart_controller();

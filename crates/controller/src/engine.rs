@@ -8,7 +8,7 @@ use spawnery_cluster::{
     Batch, Command, Event, IdempotencyKey, Input, Output, Rejection, Reply, Sequencer, State,
 };
 use spawnery_journal::{AppendError, Journal};
-use spawnery_model::Report;
+use spawnery_model::{InstanceId, Report};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, mpsc};
@@ -58,6 +58,8 @@ pub(crate) struct Engine {
     pub(crate) events: Arc<EventHub>,
     pub(crate) links: Arc<Links>,
     pub(crate) counters: Arc<Counters>,
+    /// Sessions of which the core asks whether they are idle. There are as many as sessions at most.
+    pub(crate) asked: tokio::sync::mpsc::UnboundedSender<InstanceId>,
     pub(crate) failure: watch::Sender<Option<EngineFailure>>,
     pub(crate) snapshot_position: u64,
 }
@@ -207,6 +209,8 @@ impl Engine {
                 None => answer(Ok(self.state())),
             },
             Output::Orders { node, orders } => self.links.send(node, orders),
+            // Nobody answers while the controller stops: the core asks again.
+            Output::AskIdle { instance } => drop(self.asked.send(instance)),
             Output::Reply { .. } | Output::Query { .. } | Output::Event(_) => {
                 unreachable!("an answer goes to the ticket that its input came with")
             }

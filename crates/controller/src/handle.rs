@@ -1,5 +1,6 @@
 //! The handle through which everything else talks to the engine.
 
+use crate::activity::{Activity, answer_asked};
 use crate::broker::Broker;
 use crate::content::sweep_content;
 use crate::engine::{Core, Engine, EngineFailure, Message, QUEUE_MAX};
@@ -60,10 +61,10 @@ pub enum SubmitError {
 /// A handle to a running controller. Cheap to clone.
 #[derive(Clone)]
 pub struct Controller {
-    inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
-struct Inner {
+pub(crate) struct Inner {
     inbox: SyncSender<Message>,
     events: Arc<EventHub>,
     links: Arc<Links>,
@@ -73,6 +74,7 @@ struct Inner {
     vault: Vault,
     content: Content,
     broker: Arc<Broker>,
+    pub(crate) activity: Activity,
 }
 
 impl Controller {
@@ -96,6 +98,7 @@ impl Controller {
         let links = Links::new();
         let counters = Arc::new(Counters::default());
         let (failure, failed) = watch::channel(None);
+        let (asked, asked_out) = tokio::sync::mpsc::unbounded_channel();
         let engine = Engine {
             snapshot_position: state.position(),
             sequencer: Core::new(state),
@@ -104,6 +107,7 @@ impl Controller {
             events: events.clone(),
             links: links.clone(),
             counters: counters.clone(),
+            asked,
             failure,
         };
         let thread = std::thread::Builder::new()
@@ -120,11 +124,13 @@ impl Controller {
             vault: Vault::new(config.secrets_key),
             content,
             broker: Arc::default(),
+            activity: Activity::new(),
         };
         let controller = Controller { inner: Arc::new(inner) };
         let began = controller.submit(Command::BeginReign, None).await;
         began.map_err(|error| StartError::Reign(error.to_string()))?;
         tokio::spawn(sweep_content(controller.while_it_lives()));
+        tokio::spawn(answer_asked(controller.while_it_lives(), asked_out));
         Ok(controller)
     }
 

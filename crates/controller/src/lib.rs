@@ -6,6 +6,7 @@
 //!
 //! [`Sequencer`]: spawnery_cluster::Sequencer
 
+mod activity;
 mod broker;
 mod content;
 mod engine;
@@ -21,6 +22,7 @@ mod statistics;
 pub mod tls;
 mod vault;
 
+pub use activity::{Activity, AttachError, Ending, Using};
 pub use engine::EngineFailure;
 pub use environments::{BuildError, BuildStream, NodeEnvironment, NodePruned, VolumeView};
 pub use events::{EventCursor, EventItem, EventStart, EventStream};

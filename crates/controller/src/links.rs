@@ -291,7 +291,7 @@ impl Controller {
     }
 
     /// What goes on in an instance that no request shows, as its node sees it.
-    pub async fn activity(&self, instance: InstanceId) -> Result<ActivityReport, StreamError> {
+    pub async fn activity_of(&self, instance: InstanceId) -> Result<ActivityReport, StreamError> {
         let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
         self.ask(node, StreamRequest::Activity { instance }).await
     }

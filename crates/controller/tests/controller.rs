@@ -60,7 +60,7 @@ fn session_workload() -> Workload {
 
 fn create_session() -> Command {
     let source = SessionSource::Inline(Box::new(session_workload()));
-    Command::CreateSession { source, owner: "test".to_owned() }
+    Command::CreateSession { source, owner: "test".to_owned(), terms: Box::default() }
 }
 
 async fn start(folder: &Path) -> Controller {

@@ -112,6 +112,10 @@ pub const INSTANCES_LIVE_MAX: usize = 1_000_000;
 /// wrong lately. Older ones go to history.
 pub const ENDED_KEPT_PER_WORKLOAD_MAX: usize = 16;
 
+/// Ended sessions of one template that stay in memory, however long their stale period is. Older ones
+/// are in history only.
+pub const SESSIONS_ENDED_KEPT_MAX: usize = 4096;
+
 /// Ended sessions that were created inline (each is its own workload) that stay in memory.
 pub const ENDED_INLINE_KEPT_MAX: usize = 1024;
 

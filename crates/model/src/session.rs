@@ -254,6 +254,12 @@ pub struct Session {
     /// The session of the same key before it, as long as that may still run.
     #[n(9)]
     pub follows: Option<InstanceId>,
+    /// When it was last asked whether it is idle, until that is answered.
+    #[n(10)]
+    pub asked_at: Option<Timestamp>,
+    /// Its own reservation of the processor, if that is not its template's.
+    #[n(11)]
+    pub cpu_reserved: Option<CpuMillis>,
 }
 
 /// An end that a session was warned of.
@@ -289,7 +295,7 @@ pub enum WarningCause {
 }
 
 impl WarningCause {
-    /// The warning in words; the time of the end comes after them.
+    /// The warning in words; how long it takes until then comes after them.
     pub fn words(self) -> &'static str {
         match self {
             WarningCause::Duration => "will have reached its longest duration",

@@ -89,6 +89,14 @@ pub(crate) fn change(change: &Change) -> &'static str {
         Change::SecretSet { .. } => 17,
         Change::SecretRemoved { .. } => 18,
         Change::VolumeRemoved { .. } => 19,
+        Change::SessionAsked { .. } => return "record: session asked",
+        Change::SessionSeen { .. } => return "record: session seen",
+        Change::SessionWarned { .. } => return "record: session warned",
+        Change::SessionExtended { .. } => return "record: session extended",
+        Change::OwnerRevoked { .. } => return "record: owner revoked",
+        Change::KeyReleased { .. } => return "record: key released",
+        Change::SessionForgotten { .. } => return "record: session forgotten",
+        Change::DrainEnded { .. } => return "record: drain ended",
     }]
 }
 
@@ -129,13 +137,13 @@ pub(crate) fn end(reason: &EndReason) -> &'static str {
             StopCause::NodeStopped => 11,
             StopCause::DurationReached => 12,
             StopCause::TimedOut => 13,
-            StopCause::Idle | StopCause::QueuedTooLong | StopCause::OwnerRevoked { .. } => {
-                unreachable!("nothing stops for these yet")
-            }
+            StopCause::Idle => return "end: stopped, idle",
+            StopCause::QueuedTooLong => return "end: stopped, queued too long",
+            StopCause::OwnerRevoked { .. } => return "end: stopped, owner revoked",
         },
         EndReason::DiskFull => 14,
         EndReason::TransferReached => 15,
-        EndReason::KeyLeaseEnded => unreachable!("no node ends for it yet"),
+        EndReason::KeyLeaseEnded => return "end: key lease",
     }]
 }
 
@@ -175,5 +183,11 @@ pub(crate) fn rejection(rejection: &Rejection) -> &'static str {
         Rejection::SecretInUse { .. } => 12,
         Rejection::VolumeUnknown { .. } => 13,
         Rejection::VolumeInUse { .. } => 14,
+        Rejection::TagsDiffer { .. } => return "rejection: tags-differ",
+        Rejection::KeyOfOther { .. } => return "rejection: key-of-other",
+        Rejection::NoRoom { .. } => return "rejection: no-room",
+        Rejection::SessionsOfOwner { .. } => return "rejection: sessions-of-owner",
+        Rejection::CreatesTooFast { .. } => return "rejection: creates-too-fast",
+        Rejection::NotExtended { .. } => return "rejection: not-extended",
     }]
 }

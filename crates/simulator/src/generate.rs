@@ -51,16 +51,19 @@ pub(crate) fn command(wish: Wish, scene: &Scene<'_>, random: &mut Random) -> Opt
         Wish::Session => Command::CreateSession {
             source: SessionSource::Template(name("template", random)),
             owner: by,
+            terms: Box::default(),
         },
         Wish::InlineSession => Command::CreateSession {
             source: SessionSource::Inline(Box::new(inline(random))),
             owner: by,
+            terms: Box::default(),
         },
         Wish::EndInstance => Command::EndInstance { instance: some_instance(scene, random)?, by },
         Wish::Drain | Wish::Undrain => Command::SetDraining {
             node: some_node(scene.state, random)?,
             draining: wish == Wish::Drain,
             by,
+            deadline: None,
         },
         Wish::StopNode => Command::StopNode { node: some_node(scene.state, random)? },
         Wish::RemoveNode => Command::RemoveNode { node: some_node(scene.state, random)?, by },
@@ -87,9 +90,15 @@ fn nonsense(scene: &Scene<'_>, random: &mut Random) -> Command {
         2 => Command::CreateSession {
             source: SessionSource::Inline(Box::new(service(false, random))),
             owner: by,
+            terms: Box::default(),
         },
         3 => Command::EndInstance { instance: InstanceId(Id::from_bits(1)), by },
-        4 => Command::SetDraining { node: NodeId(Id::from_bits(1)), draining: true, by },
+        4 => Command::SetDraining {
+            node: NodeId(Id::from_bits(1)),
+            draining: true,
+            by,
+            deadline: None,
+        },
         5 => Command::Join {
             token: SecretHash([0; 32]),
             name: name("intruder", random),

@@ -1,22 +1,22 @@
 //! One instance, from the wish to the end.
 
 use super::{About, Applier};
+use crate::record::Change;
 use crate::state::{Slot, Timer};
 use spawnery_model::{
     End, EndReason, Exit, Instance, InstanceId, Kind, LimitReached, Name, NodeId, Observation,
-    Observed, Origin, Phase, StopCause, Want, Workload, limits,
+    Observed, Origin, Phase, StopCause, Want, limits,
 };
 
 impl Applier<'_> {
-    pub(super) fn instance_created(
-        &mut self,
-        id: InstanceId,
-        workload: &Name,
-        definition: u64,
-        inline: Option<&Workload>,
-        origin: &Origin,
-    ) {
-        match inline {
+    pub(super) fn instance_created(&mut self, change: &Change) {
+        let Change::InstanceCreated { instance, workload, definition, inline, origin, session } =
+            change
+        else {
+            unreachable!("the caller looked at it")
+        };
+        let (id, definition) = (*instance, *definition);
+        match inline.as_deref() {
             Some(inline) => {
                 self.state.definition_last = self.state.definition_last.max(definition);
                 self.define(definition, inline);
@@ -45,7 +45,7 @@ impl Applier<'_> {
             inline: inline.is_some(),
             restarts_at: None,
             restarted_as: None,
-            session: None,
+            session: session.clone(),
         };
         let old = self.state.instances.insert(id, instance);
         assert!(old.is_none(), "instance {id} is created twice");
@@ -55,11 +55,7 @@ impl Applier<'_> {
             Origin::Replica { slot } => self.occupy(workload, Slot::Index(*slot), id),
             Origin::NodeReplica { node } => self.occupy(workload, Slot::Node(*node), id),
             Origin::Attempt { run, .. } => self.attempt_created(*run, id),
-            Origin::Session { after, .. } => {
-                if let Some(before) = after {
-                    self.session_restarted(*before, id);
-                }
-            }
+            Origin::Session { owner, after, .. } => self.session_created(id, owner, *after),
         }
         self.instance_event("instance.created", id, "is wanted".to_owned());
     }
@@ -78,10 +74,8 @@ impl Applier<'_> {
         instance.node = Some(node);
         instance.epoch = epoch;
         instance.waits_for = None;
-        let created_at = instance.created_at;
         let amount = self.state.amount_of(&self.state.instances[&id]);
-        self.state.agenda.place.remove(&(created_at, id));
-        self.state.agenda.waiting.remove(&(created_at, id));
+        self.leave_agenda(id);
         self.state.pool.reserve(node, amount);
         let entry = self.node_mut(node);
         entry.node.reserved = entry.node.reserved.plus(amount);
@@ -102,9 +96,48 @@ impl Applier<'_> {
         let changed = instance.waits_for.as_deref() != Some(reason);
         instance.waits_for = Some(reason.to_owned());
         self.state.agenda.place.remove(&key);
-        self.state.agenda.waiting.insert(key);
+        self.join_waiting(id);
         if changed {
             self.instance_event("instance.waits", id, format!("waits: {reason}"));
+        }
+    }
+
+    /// Lets an instance that could not be placed wait for room: a session in its owner's turn.
+    fn join_waiting(&mut self, id: InstanceId) {
+        let instance = self.state.instances.get_mut(&id).expect("admit found the instance");
+        let created_at = instance.created_at;
+        let (Origin::Session { owner, .. }, Some(session)) =
+            (&instance.origin, instance.session.as_mut())
+        else {
+            self.state.agenda.waiting.insert((created_at, id));
+            return;
+        };
+        if session.turn.is_none() {
+            let queue = &mut self.state.agenda.queue;
+            let first = queue.first().map_or(0, |(turn, ..)| *turn);
+            let turn = self.state.owners.take_turn(owner, first);
+            session.turn = Some(turn);
+            queue.insert((turn, created_at, id));
+        }
+    }
+
+    /// An instance is placed or ended: nothing waits for it any more.
+    fn leave_agenda(&mut self, id: InstanceId) {
+        let instance = self.state.instances.get_mut(&id).expect("admit found the instance");
+        let created_at = instance.created_at;
+        let agenda = &mut self.state.agenda;
+        agenda.place.remove(&(created_at, id));
+        agenda.waiting.remove(&(created_at, id));
+        let Some(session) = instance.session.as_mut() else {
+            return;
+        };
+        if let Some(until) = session.queue_until.take() {
+            agenda.timers.remove(&(until, Timer::Queue(id)));
+        }
+        if let (Some(turn), Origin::Session { owner, .. }) = (session.turn.take(), &instance.origin)
+        {
+            agenda.queue.remove(&(turn, created_at, id));
+            self.state.owners.leave_queue(owner);
         }
     }
 
@@ -117,13 +150,14 @@ impl Applier<'_> {
         if instance.phase == Phase::Ended || instance.stop_cause.is_some() {
             return;
         }
+        self.stop_clock(id);
+        let instance = self.instance_mut(id);
         instance.stop_cause = Some(cause.clone());
         if instance.phase == Phase::Pending {
             return self.end_instance(id, EndReason::Stopped { cause }, None);
         }
         instance.phase = Phase::Stopping;
         let node = instance.node.expect("what is placed has a node");
-        self.stop_clock(id);
         self.order(node, id, Want::Stop);
         self.instance_event("instance.stopping", id, format!("is stopping: {}", cause.words()));
     }
@@ -136,6 +170,10 @@ impl Applier<'_> {
             return;
         };
         if instance.phase == Phase::Ended {
+            // Its controller had given it up with its node.
+            if matches!(observed.observation, Observation::Ended { .. }) {
+                self.fenced_ended(id);
+            }
             return;
         }
         instance.revision_observed = observed.revision;
@@ -157,6 +195,8 @@ impl Applier<'_> {
         if phase <= instance.phase || instance.phase == Phase::Stopping {
             return;
         }
+        self.stop_clock(id);
+        let instance = self.instance_mut(id);
         instance.phase = phase;
         if phase > Phase::Starting {
             instance.waits_for = None;
@@ -174,10 +214,11 @@ impl Applier<'_> {
     }
 
     fn ready(&mut self, id: InstanceId) {
-        self.start_clock(id);
         let at = self.at;
         let instance = self.instance_mut(id);
         instance.ready_at = Some(at);
+        self.start_clock(id);
+        let instance = &self.state.instances[&id];
         let name = instance.workload.clone();
         self.instance_event("instance.ready", id, "is ready".to_owned());
         if self.state.is_service(&name) {
@@ -191,6 +232,7 @@ impl Applier<'_> {
             let due = instance.started_at.unwrap_or(self.at).plus(limit);
             self.state.agenda.timers.insert((due, Timer::Duration(id)));
         }
+        self.start_session_clocks(id);
     }
 
     fn stop_clock(&mut self, id: InstanceId) {
@@ -198,13 +240,13 @@ impl Applier<'_> {
         if let Some((limit, started_at)) = self.duration_max(instance).zip(instance.started_at) {
             self.state.agenda.timers.remove(&(started_at.plus(limit), Timer::Duration(id)));
         }
+        self.stop_session_clocks(id);
     }
 
     fn duration_max(&self, instance: &Instance) -> Option<spawnery_model::DurationMs> {
         match &self.state.definition_of(instance).kind {
-            Kind::Service(_) => None,
+            Kind::Service(_) | Kind::Session(_) => None,
             Kind::Job(job) => job.timeout,
-            Kind::Session(session) => session.duration_max,
         }
     }
 
@@ -218,6 +260,7 @@ impl Applier<'_> {
             (None, Some(message)) => EndReason::StartFailed { message: message.clone() },
             (None, None) if exit.out_of_memory => EndReason::OutOfMemory,
             (None, None) if exit.limit == Some(LimitReached::Disk) => EndReason::DiskFull,
+            (None, None) if exit.limit == Some(LimitReached::KeyLease) => EndReason::KeyLeaseEnded,
             (None, None) if exit.limit.is_some() => EndReason::TransferReached,
             (None, None) => match (exit.code, exit.signal) {
                 (Some(0), _) => EndReason::Finished,
@@ -237,8 +280,7 @@ impl Applier<'_> {
         let at = self.at;
         let instance = &self.state.instances[&id];
         assert_ne!(instance.phase, Phase::Ended, "instance {id} ends twice");
-        let (held, node, created_at) =
-            (instance.phase.holds_reservation(), instance.node, instance.created_at);
+        let (held, node) = (instance.phase.holds_reservation(), instance.node);
         let amount = self.state.amount_of(instance);
         self.stop_clock(id);
         if held {
@@ -248,8 +290,7 @@ impl Applier<'_> {
             entry.node.reserved = entry.node.reserved.minus(amount);
             self.room_appeared();
         }
-        self.state.agenda.place.remove(&(created_at, id));
-        self.state.agenda.waiting.remove(&(created_at, id));
+        self.leave_agenda(id);
         self.state.agenda.stops.remove(&id);
         self.state.live -= 1;
         let words = reason.words();
@@ -265,11 +306,11 @@ impl Applier<'_> {
     fn follow_end(&mut self, id: InstanceId) {
         let instance = &self.state.instances[&id];
         let name = instance.workload.clone();
-        match instance.origin {
+        match instance.origin.clone() {
             Origin::Replica { slot } => self.replica_ended(&name, Slot::Index(slot), id),
             Origin::NodeReplica { node } => self.replica_ended(&name, Slot::Node(node), id),
             Origin::Attempt { run, .. } => self.attempt_ended(run, id),
-            Origin::Session { failures, .. } => self.session_ended(id, failures),
+            Origin::Session { owner, failures, .. } => self.session_ended(id, &owner, failures),
         }
     }
 
@@ -285,7 +326,12 @@ impl Applier<'_> {
         }
         let ended = self.state.ended.entry(name.clone()).or_default();
         ended.push_back(id);
-        if ended.len() > limits::ENDED_KEPT_PER_WORKLOAD_MAX {
+        let most = match self.state.workloads[&name].workload.kind {
+            Kind::Session(_) => limits::SESSIONS_ENDED_KEPT_MAX,
+            Kind::Service(_) | Kind::Job(_) => limits::ENDED_KEPT_PER_WORKLOAD_MAX,
+        };
+        let ended = self.state.ended.get_mut(&name).expect("it was just looked at");
+        if ended.len() > most {
             let oldest = ended.pop_front().expect("there are more than none");
             self.forget(oldest);
         }
@@ -299,7 +345,18 @@ impl Applier<'_> {
         }
     }
 
+    /// A session has been listed for its stale period.
+    pub(super) fn session_forgotten(&mut self, id: InstanceId) {
+        let name = &self.state.instances[&id].workload;
+        if let Some(ended) = self.state.ended.get_mut(name) {
+            ended.retain(|other| *other != id);
+        }
+        self.state.ended_other.retain(|other| *other != id);
+        self.forget(id);
+    }
+
     fn forget(&mut self, id: InstanceId) {
+        self.stop_stale_clock(id);
         let instance = self.state.instances.remove(&id).expect("it was remembered");
         self.release_definition(instance.definition);
         if let Some(node) = instance.node {

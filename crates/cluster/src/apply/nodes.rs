@@ -4,9 +4,10 @@ use super::{About, Applier, Effect};
 use crate::allowances::labels_of;
 use crate::record::SecretHash;
 use crate::state::{NodeEntry, Slot};
+use crate::terms::{process_of, session_order};
 use spawnery_model::{
     Capacity, EndReason, InstanceId, Introduction, Name, Node, NodeId, NodeStatus, Observed, Order,
-    Origin, Phase, StartOrder, StopCause, Want,
+    Origin, Phase, StartOrder, StopCause, Timestamp, Want,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +41,7 @@ impl Applier<'_> {
             instances: BTreeSet::new(),
             incarnation: 0,
             report_sequence: 0,
+            drain_until: None,
         };
         self.state.nodes.insert(id, entry);
         self.state.node_names.insert(name.clone(), id);
@@ -78,13 +80,14 @@ impl Applier<'_> {
         for seen in observed {
             if self.state.instances.get(&seen.instance).is_some_and(|instance| {
                 instance.node == Some(id)
-                    && instance.phase != Phase::Ended
+                    && (instance.phase != Phase::Ended || self.state.is_fenced(instance))
                     && seen.revision > instance.revision_observed
             }) {
                 self.observed(seen);
             }
         }
         self.end_missing(id, &present);
+        self.release_fences(id, &present);
         let orders = self.full_orders(id);
         self.effects.push(Effect::FullOrders {
             node: id,
@@ -135,10 +138,10 @@ impl Applier<'_> {
         Want::Run(Box::new(StartOrder {
             workload: instance.workload.clone(),
             epoch: instance.epoch,
-            process: workload.process.clone(),
+            process: process_of(workload, instance),
             stop: workload.stop,
             surroundings: workload.surroundings.clone(),
-            session: None,
+            session: session_order(workload, instance),
         }))
     }
 
@@ -157,8 +160,14 @@ impl Applier<'_> {
         self.reconcile_around(id);
     }
 
-    pub(super) fn node_draining(&mut self, id: NodeId, draining: bool, by: &str) {
-        self.node_mut(id).node.draining = draining;
+    pub(super) fn node_draining(
+        &mut self,
+        id: NodeId,
+        draining: bool,
+        by: &str,
+        until: Option<Timestamp>,
+    ) {
+        self.drain_sessions(id, draining, until);
         self.refresh_pool(id);
         if draining {
             self.node_event("node.draining", id, &format!("is drained by {by}"));
@@ -170,17 +179,16 @@ impl Applier<'_> {
         self.reconcile_around(id);
     }
 
-    /// Sessions and attempts have no replica to take over: they are told to end. Services are
-    /// moved one replica at a time, by their reconciliation.
+    /// Attempts have no replica to take over: they are told to end. Services are moved one replica
+    /// at a time, by their reconciliation. Sessions are warned, and end when they are idle.
     fn drain_unmovable(&mut self, id: NodeId) {
         let told: Vec<_> = self
             .on_node(id)
             .map(|(instance, _)| instance)
             .filter(|instance| {
                 let instance = &self.state.instances[instance];
-                let movable =
-                    matches!(instance.origin, Origin::Replica { .. } | Origin::NodeReplica { .. });
-                instance.stop_cause.is_none() && !movable
+                let is_attempt = matches!(instance.origin, Origin::Attempt { .. });
+                instance.stop_cause.is_none() && is_attempt
             })
             .collect();
         for instance in told {
@@ -205,6 +213,8 @@ impl Applier<'_> {
 
     pub(super) fn node_removed(&mut self, id: NodeId, by: &str) {
         self.node_event("node.removed", id, &format!("was removed by {by}"));
+        self.release_fences(id, &BTreeSet::new());
+        self.drain_sessions(id, false, None);
         let entry = self.state.nodes.remove(&id).expect("admit found the node");
         self.state.node_names.remove(&entry.node.name);
         self.state.pool.remove(id);

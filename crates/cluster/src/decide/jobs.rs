@@ -27,6 +27,7 @@ pub(super) fn attempt(state: &State, run: RunId, ids: &mut dyn Ids) -> Change {
         definition: entry.definition,
         inline: None,
         origin: Origin::Attempt { run, attempt: found.attempts + 1 },
+        session: None,
     }
 }
 

@@ -4,11 +4,13 @@ use super::volumes::{self, Room};
 use crate::allowances::constraints_of;
 use crate::record::Change;
 use crate::state::{Slot, State};
+use crate::terms;
 use spawnery_model::{
-    Capacity, Constraint, Instance, InstanceId, NodeId, Origin, Phase, Timestamp, Workload,
+    Capacity, Constraint, Instance, InstanceId, NodeId, Origin, Phase, Session, Timestamp, Workload,
 };
 use spawnery_placement::{Request, choose, explain};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// Reasons that are written anew in one pass over those that wait: with thousands of them, a
 /// record for each would cost more than it tells.
@@ -19,13 +21,31 @@ const REASONS_REFRESHED_PER_PASS_MAX: usize = 64;
 pub(super) struct PlacementPass {
     /// The state's `room_at` that this pass began with.
     room_at: u64,
-    /// The last waiting instance that was looked at; `None` before the first.
+    /// The last instance in `waiting` that was looked at; `None` before the first.
     cursor: Option<(Timestamp, InstanceId)>,
+    /// The last session in the queue that was looked at; `None` before the first.
+    cursor_queue: Option<(u64, Timestamp, InstanceId)>,
     /// All that wait have been looked at.
     complete: bool,
     /// What was found not to fit anywhere, and why.
     refused: BTreeMap<Shape, String>,
     refreshed: usize,
+}
+
+impl PlacementPass {
+    /// The next instance that waits: sessions take turns after all others.
+    fn next(&mut self, state: &State) -> Option<InstanceId> {
+        let agenda = &state.agenda;
+        let from = self.cursor.map_or(Bound::Unbounded, Bound::Excluded);
+        if let Some(next) = agenda.waiting.range((from, Bound::Unbounded)).next() {
+            self.cursor = Some(*next);
+            return Some(next.1);
+        }
+        let from = self.cursor_queue.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = agenda.queue.range((from, Bound::Unbounded)).next()?;
+        self.cursor_queue = Some(*next);
+        Some(next.2)
+    }
 }
 
 /// What matters for the question whether an instance fits somewhere.
@@ -43,21 +63,13 @@ pub(super) fn next_placement(state: &State, pass: &mut PlacementPass) -> Option<
     if pass.room_at != agenda.room_at {
         *pass = PlacementPass { room_at: agenda.room_at, ..PlacementPass::default() };
     }
-    if let Some((_, instance)) = agenda.place.first() {
-        let found = state.instance(*instance).expect("what is to be placed exists");
-        return Some(
-            place(state, pass, found)
-                .unwrap_or_else(|reason| Change::InstanceWaits { instance: *instance, reason }),
-        );
-    }
+    // Who waits comes before who has just come.
     while !pass.complete {
-        let from = pass.cursor.map_or(std::ops::Bound::Unbounded, std::ops::Bound::Excluded);
-        let Some(next) = agenda.waiting.range((from, std::ops::Bound::Unbounded)).next() else {
+        let Some(next) = pass.next(state) else {
             pass.complete = true;
             break;
         };
-        pass.cursor = Some(*next);
-        let found = state.instance(next.1).expect("what waits exists");
+        let found = state.instance(next).expect("what waits exists");
         match place(state, pass, found) {
             Ok(change) => return Some(change),
             Err(reason) => {
@@ -69,7 +81,37 @@ pub(super) fn next_placement(state: &State, pass: &mut PlacementPass) -> Option<
             }
         }
     }
-    None
+    let (_, instance) = agenda.place.first()?;
+    let found = state.instance(*instance).expect("what is to be placed exists");
+    let placed = place(state, pass, found);
+    Some(placed.unwrap_or_else(|reason| Change::InstanceWaits { instance: *instance, reason }))
+}
+
+/// Whether there is room right now for a session of `template`; the reason if not.
+pub(crate) fn room_for(
+    state: &State,
+    template: &Workload,
+    session: &Session,
+) -> Result<(), String> {
+    let amount = terms::amount(template, Some(session));
+    let constraints = constraints_of(template);
+    let avoid = BTreeSet::new();
+    let fits = |node| {
+        let request = Request { amount, constraints: &constraints, node, avoid: &avoid };
+        match choose(&state.pool, &request) {
+            Some(_) => Ok(()),
+            None => Err(explain(&state.pool, &request).to_string()),
+        }
+    };
+    match volumes::room(state, template, None) {
+        Room::Anywhere => fits(None),
+        Room::Nowhere(reason) => Err(reason),
+        Room::Nodes(nodes) => {
+            let results = nodes.into_iter().map(|node| fits(Some(node)));
+            let gone = Err("the node of its volumes is gone".to_owned());
+            results.reduce(Result::or).unwrap_or(gone)
+        }
+    }
 }
 
 fn place(state: &State, pass: &mut PlacementPass, instance: &Instance) -> Result<Change, String> {
@@ -78,7 +120,7 @@ fn place(state: &State, pass: &mut PlacementPass, instance: &Instance) -> Result
         Origin::NodeReplica { node } => Some(*node),
         _ => None,
     };
-    match volumes::room(state, workload, instance) {
+    match volumes::room(state, workload, node) {
         Room::Anywhere => place_on(state, pass, instance, workload, node),
         Room::Nowhere(reason) => Err(reason),
         Room::Nodes(nodes) => {

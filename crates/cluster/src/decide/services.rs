@@ -84,6 +84,7 @@ fn create(entry: &WorkloadEntry, slot: Slot, ids: &mut dyn Ids) -> Change {
         definition: entry.definition,
         inline: None,
         origin,
+        session: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! Where may an instance go because of its volumes, and must it wait for one?
 
 use crate::state::State;
-use spawnery_model::{Instance, InstanceId, NodeId, Origin, Phase, VolumeMount, Workload};
+use spawnery_model::{InstanceId, NodeId, Phase, VolumeMount, Workload};
 use std::collections::BTreeSet;
 
 /// What the volumes of an instance leave open.
@@ -14,15 +14,15 @@ pub(super) enum Room {
     Nowhere(String),
 }
 
-/// Looks at the volumes of a pending instance.
-pub(super) fn room(state: &State, workload: &Workload, instance: &Instance) -> Room {
+/// Looks at the volumes of an instance of `workload` that is to be placed, on `node` if that is said.
+pub(super) fn room(state: &State, workload: &Workload, node: Option<NodeId>) -> Room {
     let mounts = mounts_of(workload);
     if mounts.is_empty() {
         return Room::Anywhere;
     }
-    let nodes = match instance.origin {
-        Origin::NodeReplica { node } => Some(BTreeSet::from([node])),
-        _ => match nodes_with_all(state, mounts) {
+    let nodes = match node {
+        Some(node) => Some(BTreeSet::from([node])),
+        None => match nodes_with_all(state, mounts) {
             Ok(nodes) => nodes,
             Err(reason) => return Room::Nowhere(reason),
         },

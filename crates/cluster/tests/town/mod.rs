@@ -14,7 +14,7 @@ use spawnery_model::{
     Overlap, Phase, Process, Replicas, Report, Restart, RestartPolicy, Schedule, ServiceSettings,
     SessionSettings, Stop, Timestamp, Want, Workload, limits,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// 2026-06-01, 00:00:00 UTC: when every town begins.
 pub const BEGINNING: u64 = 1_780_272_000_000;
@@ -65,6 +65,13 @@ pub struct Town {
     pub events: Vec<Event>,
     replies: BTreeMap<u32, Result<Reply, Rejection>>,
     tickets: u32,
+    /// When sessions were used last, as whoever is asked says; those not in it never were.
+    pub used: BTreeMap<InstanceId, Timestamp>,
+    /// Sessions that are used without a break.
+    pub busy: BTreeSet<InstanceId>,
+    /// Nobody answers whether a session is idle.
+    pub deaf: bool,
+    asked: Vec<InstanceId>,
     /// Messages that agents were sent, the newest last.
     pub orders: Vec<(NodeId, Orders)>,
 }
@@ -84,6 +91,10 @@ impl Town {
             replies: BTreeMap::new(),
             tickets: 0,
             orders: Vec::new(),
+            used: BTreeMap::new(),
+            busy: BTreeSet::new(),
+            deaf: false,
+            asked: Vec::new(),
         };
         town.command(Command::BeginReign).unwrap();
         for name in names {
@@ -159,6 +170,7 @@ impl Town {
         let command = Command::CreateSession {
             source: SessionSource::Inline(Box::new(workload)),
             owner: "tester".to_owned(),
+            terms: Box::default(),
         };
         match self.command(command).unwrap() {
             Reply::Session(instance) => instance,
@@ -169,7 +181,7 @@ impl Town {
     pub fn drain(&mut self, name: &str, draining: bool) {
         let node = self.node(name);
         let by = "tester".to_owned();
-        self.command(Command::SetDraining { node, draining, by }).unwrap();
+        self.command(Command::SetDraining { node, draining, deadline: None, by }).unwrap();
     }
 
     pub fn node(&self, name: &str) -> NodeId {
@@ -212,6 +224,7 @@ impl Town {
                 quiet = false;
                 self.output(output);
             }
+            quiet &= !self.answer_asked();
             quiet &= !self.agents_report();
             if quiet {
                 self.state().assert_consistent();
@@ -227,6 +240,7 @@ impl Town {
                 self.replies.insert(ticket, result);
             }
             Output::Event(event) => self.events.push(*event),
+            Output::AskIdle { instance } => self.asked.push(instance),
             Output::Query { .. } => {}
             Output::Orders { node, orders } => {
                 self.orders.push((node, orders.clone()));
@@ -236,6 +250,22 @@ impl Town {
                 }
             }
         }
+    }
+
+    /// Says when the sessions that were asked about were used last.
+    fn answer_asked(&mut self) -> bool {
+        let asked = std::mem::take(&mut self.asked);
+        if self.deaf {
+            return false;
+        }
+        for instance in &asked {
+            let active_at = match self.busy.contains(instance) {
+                true => self.now,
+                false => self.used.get(instance).copied().unwrap_or_default(),
+            };
+            self.ask(Command::SessionSeen { instance: *instance, active_at }, None);
+        }
+        !asked.is_empty()
     }
 
     fn agents_report(&mut self) -> bool {

@@ -197,6 +197,8 @@ impl World {
                     self.check(result);
                 }
                 Output::Orders { node, orders } => self.orders_leave(node, orders),
+                // Nobody answers yet: the core asks again.
+                Output::AskIdle { .. } => {}
                 Output::Event(event) => {
                     let result = self.promises.event(&event);
                     self.check(result);

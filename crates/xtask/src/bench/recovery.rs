@@ -45,6 +45,7 @@ fn write(folder: &std::path::Path) -> Result<usize, Failure> {
     let create = Command::CreateSession {
         source: SessionSource::Template(shell),
         owner: "bench".to_owned(),
+        terms: Box::default(),
     };
     while cluster.records() < RECORDS {
         let replies = cluster.commands(vec![create.clone(); BATCH])?;
