@@ -1,5 +1,6 @@
 //! What the controller asks for on streams of its own.
 
+mod input;
 mod keeping;
 mod logs;
 mod stdin;
@@ -8,8 +9,14 @@ use crate::link::{LinkError, Stream, read_frame, write_frame};
 use crate::prepare::Preparer;
 use logs::LogRequest;
 use spawnery_model::InstanceId;
-use spawnery_runtime::{DialError, ExecOrder, OperationError, Runtime};
-use spawnery_wire::link::{ActivityReport, RefusalKind, StreamReply, StreamRequest, UsageReport};
+use spawnery_runtime::{
+    DialError, ExecOrder, ListeningSocket, OperationError, ProcessState, Runtime, WindowSize,
+};
+use spawnery_wire::api::TerminalSize;
+use spawnery_wire::link::{
+    ActivityReport, ProcessEntry, ProcessList, RefusalKind, SocketEntry, SocketList, StreamReply,
+    StreamRequest, UsageReport,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -73,8 +80,19 @@ impl Streams {
             StreamRequest::Logs { instance, process, start, follow } => {
                 logs::serve(self, LogRequest { instance, process, start, follow }, stream).await
             }
-            StreamRequest::Exec { instance, run, env, working_directory, stdin } => {
-                let order = ExecOrder { run, env, working_directory, stdin };
+            StreamRequest::Exec {
+                instance,
+                run,
+                env,
+                working_directory,
+                stdin,
+                user,
+                terminal,
+                timeout,
+            } => {
+                let terminal = terminal.map(window_size);
+                let order =
+                    ExecOrder { run, env, working_directory, stdin, user, terminal, timeout };
                 let reply = match self.runtime.exec(instance, order).await {
                     Ok(process) => StreamReply::Started { process },
                     Err(error) => refused(&error),
@@ -91,6 +109,11 @@ impl Streams {
             StreamRequest::Stdin { instance, process } => {
                 stdin::serve(&*self.runtime, instance, process, stream).await
             }
+            StreamRequest::Input { instance, process } => {
+                input::serve(&*self.runtime, instance, process, stream).await
+            }
+            StreamRequest::Processes { instance } => self.processes(instance, stream).await,
+            StreamRequest::Sockets { instance } => self.sockets(instance, stream).await,
             StreamRequest::Usage { instance } => self.usage(instance, stream).await,
             StreamRequest::Activity { instance } => self.activity(instance, stream).await,
             StreamRequest::Dial { instance, port } => self.dial(instance, port, stream).await,
@@ -134,6 +157,37 @@ impl Streams {
         }
     }
 
+    async fn processes(self, instance: InstanceId, stream: &mut Stream) -> Result<(), LinkError> {
+        let found = match self.runtime.processes(instance).await {
+            Ok(found) => found,
+            Err(error) => return write_frame(stream, &refused(&error)).await,
+        };
+        write_frame(stream, &StreamReply::Accepted).await?;
+        let entry = |found: ProcessState| ProcessEntry {
+            process: found.process,
+            run: found.run,
+            terminal: found.terminal,
+            started_at: found.started_at,
+            exit: found.exit,
+        };
+        let processes = found.into_iter().map(entry).collect();
+        write_frame(stream, &ProcessList { processes }).await
+    }
+
+    async fn sockets(self, instance: InstanceId, stream: &mut Stream) -> Result<(), LinkError> {
+        let found = match self.runtime.sockets(instance).await {
+            Ok(found) => found,
+            Err(error) => return write_frame(stream, &refused(&error)).await,
+        };
+        write_frame(stream, &StreamReply::Accepted).await?;
+        let entry = |found: ListeningSocket| SocketEntry {
+            port: found.port,
+            loopback_only: found.loopback_only,
+        };
+        let sockets = found.into_iter().map(entry).collect();
+        write_frame(stream, &SocketList { sockets }).await
+    }
+
     async fn dial(
         self,
         instance: InstanceId,
@@ -159,6 +213,10 @@ async fn copy_both_ways(stream: &mut Stream, mut socket: TcpStream) -> std::io::
     let size = DIAL_BUFFER_BYTES;
     tokio::io::copy_bidirectional_with_sizes(stream, &mut socket, size, size).await?;
     Ok(())
+}
+
+fn window_size(size: TerminalSize) -> WindowSize {
+    WindowSize { columns: size.columns, rows: size.rows }
 }
 
 fn refused(error: &OperationError) -> StreamReply {

@@ -125,6 +125,9 @@ async fn further_processes_are_started_fed_and_signalled() {
         env: BTreeMap::new(),
         working_directory: None,
         stdin: true,
+        user: None,
+        terminal: None,
+        timeout: None,
     };
     let (reply, _) = link.open(&exec).await;
     let StreamReply::Started { process } = reply else { panic!("{reply:?}") };

@@ -11,6 +11,7 @@
 //! [`Command`]: spawnery_cluster::Command
 
 mod app;
+mod attach;
 mod body;
 mod config;
 mod content;
@@ -18,6 +19,7 @@ mod environments;
 mod events;
 mod failure;
 mod find;
+mod follower;
 mod guard;
 mod health;
 mod host;
@@ -32,6 +34,7 @@ mod metrics;
 mod nodes;
 mod openapi;
 mod parameters;
+mod ports;
 mod processes;
 mod rejections;
 mod router;

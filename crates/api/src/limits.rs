@@ -15,6 +15,17 @@ pub(crate) const BODY_BYTES_INLINE_MAX: usize = 64 << 10;
 /// 413.
 pub const CONTENT_BYTES_MAX: u64 = spawnery_environment::limits::TREE_BYTES_MAX;
 
+/// Bytes of the user of a further process: a name and a group as long as `useradd(8)` takes them.
+pub const USER_BYTES_MAX: usize = 65;
+
+/// Milliseconds that a further process may run, if it is limited: a year, which no process that
+/// has a limit is meant to reach.
+pub const EXEC_TIMEOUT_MS_MAX: u64 = 365 * 24 * 60 * 60 * 1000;
+
+/// Bytes of one message of a client that is attached to a process: what somebody pastes. More:
+/// the connection is closed.
+pub const ATTACH_MESSAGE_BYTES_MAX: usize = 1 << 20;
+
 /// Requests that are worked on at once, streams not counted: many times what the controller needs
 /// to fill its batches. More: refused with 503, to be tried again.
 pub const REQUESTS_MAX: usize = 4096;

@@ -1,21 +1,19 @@
 //! The output of a process, as Server-Sent Events.
 
 use crate::app::App;
-use crate::failure::{Answer, Failure, code};
-use crate::limits::END_TIME_MAX;
+use crate::failure::Answer;
+use crate::follower::{Follower, News, Wanted};
 use crate::parameters::{Parameters, invalid};
-use crate::{find, sse, views};
+use crate::{find, sse};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
 use axum::response::sse::Event;
 use futures::stream;
 use serde::Deserialize;
-use spawnery_cluster::Rejection;
-use spawnery_controller::{EventItem, EventStart, EventStream, LogStream, StreamError};
-use spawnery_model::{Exit, InstanceId, NodeStatus, Phase};
-use spawnery_wire::api::{EndView, ExitedView, GapView, LogRecordView, OutputStream, stream_event};
-use spawnery_wire::link::{LogFrame, LogStart};
+use spawnery_model::InstanceId;
+use spawnery_wire::api::{LogRecordView, stream_event};
+use spawnery_wire::link::LogStart;
 use std::time::{SystemTime, UNIX_EPOCH};
 use utoipa::IntoParams;
 
@@ -96,20 +94,17 @@ fn respond(
     uri: Uri,
 ) -> Answer<Response> {
     let start = start(&parameters, headers)?;
-    let follower = Follower {
-        // Before the state is looked at, so that no news in between is missed.
-        events: app.controller.events(EventStart::Now),
-        app: app.clone(),
+    let wanted = Wanted {
         instance,
         process: parameters.process,
+        start,
         follow: parameters.follow,
         path: uri.path().to_owned(),
-        start,
-        stage: Stage::Opening,
     };
+    let follower = Follower::new(app.clone(), wanted);
     let events = stream::unfold(follower, |mut follower| async move {
-        let event = follower.next().await?;
-        Some((event, follower))
+        let news = follower.next().await?;
+        Some((event(news), follower))
     });
     sse::respond(&app, None, events)
 }
@@ -140,188 +135,17 @@ fn since_ms(text: &str) -> Answer<u64> {
     Ok((now.as_millis() as u64).saturating_sub(age.0))
 }
 
-/// Reads the output of one process, from before it starts until the reason of its end is known.
-struct Follower {
-    app: App,
-    events: EventStream,
-    instance: InstanceId,
-    process: u32,
-    follow: bool,
-    path: String,
-    /// From where to read next.
-    start: LogStart,
-    stage: Stage,
-}
-
-enum Stage {
-    /// The log is not open yet.
-    Opening,
-    /// Output comes.
-    Flowing(LogStream),
-    /// The main process has ended so; the instance's end is awaited.
-    Ending(Exit),
-    /// All is told.
-    Over,
-}
-
-/// What came of trying to open a log.
-enum Opened {
-    Log(LogStream),
-    /// There is none yet.
-    NotYet,
-    /// There is none any more, or never was: the instance has ended.
-    Ended(EndView),
-}
-
-/// What the controller knows of the instance.
-struct Look {
-    phase: Phase,
-    end: Option<EndView>,
-    is_node_gone: bool,
-}
-
-impl Follower {
-    async fn next(&mut self) -> Option<Event> {
-        loop {
-            let told = match &mut self.stage {
-                Stage::Over => return None,
-                Stage::Opening => self.open().await,
-                Stage::Flowing(log) => {
-                    let frame = log.next().await;
-                    Ok(self.tell(frame))
-                }
-                Stage::Ending(exit) => {
-                    let exit = exit.clone();
-                    let end = tokio::time::timeout(END_TIME_MAX, self.end()).await;
-                    end.unwrap_or(Ok(None)).map(|end| Some(self.exited(Some(&exit), end)))
-                }
-            };
-            match told {
-                Ok(None) => {}
-                Ok(Some(event)) => return Some(event),
-                Err(failure) => return Some(self.problem(failure)),
-            }
+fn event(news: News) -> Event {
+    match news {
+        News::Output { sequence, at_ms, stream, bytes } => {
+            let record = LogRecordView::new(sequence, at_ms, stream, bytes);
+            sse::event(stream_event::OUTPUT, Some(sequence.to_string()), &record)
         }
+        News::Gap(gap) => sse::event(stream_event::GAP, Some(gap.to.to_string()), &gap),
+        News::Exited(exited) => sse::event(stream_event::EXITED, None, &exited),
+        News::End => sse::event(stream_event::END, None, &serde_json::Map::new()),
+        News::Problem(problem) => sse::event(stream_event::PROBLEM, None, &problem),
     }
-
-    /// Opens the log, or waits for news that may bring it.
-    async fn open(&mut self) -> Result<Option<Event>, Failure> {
-        match self.try_open().await? {
-            Opened::Log(log) => self.stage = Stage::Flowing(log),
-            Opened::Ended(end) => return Ok(Some(self.exited(None, Some(end)))),
-            Opened::NotYet if self.follow => self.news().await?,
-            Opened::NotYet => return Ok(Some(self.end_for_now())),
-        }
-        Ok(None)
-    }
-
-    async fn try_open(&self) -> Result<Opened, Failure> {
-        let Look { phase, end, is_node_gone } = self.look().await?;
-        let log = self.app.controller.logs(self.instance, self.process, self.start, self.follow);
-        match log.await {
-            Ok(log) => Ok(Opened::Log(log)),
-            Err(
-                error @ (StreamError::Unknown(_)
-                | StreamError::NotRunning(_)
-                | StreamError::NotPlaced { .. }),
-            ) => match end {
-                Some(end) => Ok(Opened::Ended(end)),
-                // Only the main process is there to come; others were started before they have
-                // a number.
-                None if self.process == 0 || phase < Phase::Running => Ok(Opened::NotYet),
-                None => Err(error.into()),
-            },
-            Err(error) => match (error, end) {
-                // Nobody can say whether its log comes back; how it ended is known.
-                (StreamError::NodeAway { .. }, Some(end)) if is_node_gone => Ok(Opened::Ended(end)),
-                (error, _) => Err(error.into()),
-            },
-        }
-    }
-
-    async fn look(&self) -> Result<Look, Failure> {
-        let instance = self.instance;
-        let found = self.app.query(move |state| {
-            let found = state.instance(instance)?;
-            let node = found.node.and_then(|node| state.node(node));
-            Some(Look {
-                phase: found.phase,
-                end: found.end.as_ref().map(views::end),
-                is_node_gone: node.is_none_or(|entry| entry.node.status == NodeStatus::Lost),
-            })
-        });
-        let found = found.await?;
-        found.ok_or_else(|| Rejection::InstanceUnknown { instance }.into())
-    }
-
-    /// Waits until something happens to the instance.
-    async fn news(&mut self) -> Result<(), Failure> {
-        loop {
-            match self.events.next().await {
-                Some(EventItem::Event(_, event)) if event.instance != Some(self.instance) => {}
-                Some(_) => return Ok(()),
-                None => return Err(Failure::new(code::STOPPING, "the controller is stopping")),
-            }
-        }
-    }
-
-    /// Waits until the instance has ended, and says how.
-    async fn end(&mut self) -> Result<Option<EndView>, Failure> {
-        loop {
-            if let Some(end) = self.look().await?.end {
-                return Ok(Some(end));
-            }
-            self.news().await?;
-        }
-    }
-
-    fn tell(&mut self, frame: Option<Result<LogFrame, StreamError>>) -> Option<Event> {
-        match frame {
-            Some(Ok(LogFrame::Record { sequence, at_ms, stream, bytes })) => {
-                self.start = LogStart::Sequence(sequence.saturating_add(1));
-                let stream = match stream {
-                    2 => OutputStream::Stderr,
-                    _ => OutputStream::Stdout,
-                };
-                let record = LogRecordView::new(sequence, at_ms, stream, bytes);
-                Some(sse::event(stream_event::OUTPUT, Some(sequence.to_string()), &record))
-            }
-            Some(Ok(LogFrame::Gap { from, to })) => {
-                self.start = LogStart::Sequence(to.saturating_add(1));
-                let gap = GapView { from, to };
-                Some(sse::event(stream_event::GAP, Some(to.to_string()), &gap))
-            }
-            Some(Ok(LogFrame::Exited { exit })) if self.process == 0 => {
-                self.stage = Stage::Ending(exit);
-                None
-            }
-            Some(Ok(LogFrame::Exited { exit })) => Some(self.exited(Some(&exit), None)),
-            Some(Ok(LogFrame::End)) => Some(self.end_for_now()),
-            Some(Err(error)) => Some(self.problem(broken(error.to_string()))),
-            None => Some(self.problem(broken("the log broke off".to_owned()))),
-        }
-    }
-
-    fn exited(&mut self, exit: Option<&Exit>, end: Option<EndView>) -> Event {
-        self.stage = Stage::Over;
-        let exited = ExitedView { process: self.process, exit: exit.map(views::exit), end };
-        sse::event(stream_event::EXITED, None, &exited)
-    }
-
-    fn end_for_now(&mut self) -> Event {
-        self.stage = Stage::Over;
-        sse::event(stream_event::END, None, &serde_json::Map::new())
-    }
-
-    fn problem(&mut self, failure: Failure) -> Event {
-        self.stage = Stage::Over;
-        sse::event(stream_event::PROBLEM, None, &failure.into_problem(&self.path))
-    }
-}
-
-/// A log broke in the middle: its node went away, and may come back with all of it.
-fn broken(detail: String) -> Failure {
-    Failure::new(code::NODE_AWAY, detail).hint("connect again with Last-Event-ID")
 }
 
 #[cfg(test)]

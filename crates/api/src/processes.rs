@@ -3,8 +3,9 @@
 use crate::app::App;
 use crate::body::Change;
 use crate::failure::{Answer, Failure, code};
-use crate::find;
+use crate::limits::{EXEC_TIMEOUT_MS_MAX, USER_BYTES_MAX};
 use crate::parameters::Parameters;
+use crate::{find, views};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -13,14 +14,14 @@ use futures::StreamExt;
 use serde::Deserialize;
 use spawnery_controller::{EventItem, EventStart, SubmitError};
 use spawnery_model::limits::{RUN_AND_ENV_BYTES_MAX, RUN_WORDS_MAX};
-use spawnery_model::{InstanceId, Phase};
-use spawnery_wire::api::{ExecReply, ExecRequest, SignalRequest};
-use spawnery_wire::link::{StreamReply, StreamRequest};
+use spawnery_model::{DurationMs, InstanceId, Phase};
+use spawnery_wire::api::{ExecReply, ExecRequest, InstanceProcessView, SignalRequest};
+use spawnery_wire::link::{ProcessEntry, StreamReply, StreamRequest};
 use tokio::io::AsyncWriteExt;
 use utoipa::IntoParams;
 
 /// The signals that Linux has (`signal(7)`).
-const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
+pub(crate) const SIGNALS: std::ops::RangeInclusive<i32> = 1..=64;
 
 /// Starts a further process in a session. Its output: `GET …/logs?process=N`.
 #[utoipa::path(
@@ -70,6 +71,9 @@ async fn exec(
         env: request.env,
         working_directory: request.working_directory,
         stdin: request.stdin,
+        user: request.user,
+        terminal: request.terminal,
+        timeout: request.timeout_ms.map(DurationMs),
     };
     match app.controller.open(instance, request).await? {
         (StreamReply::Started { process }, _) => {
@@ -81,7 +85,7 @@ async fn exec(
 
 /// Waits for an instance that is on its way to running, so that whoever has just created it need
 /// not ask when. One that has to wait for room itself is not waited for.
-async fn until_started(app: &App, instance: InstanceId) -> Answer<()> {
+pub(crate) async fn until_started(app: &App, instance: InstanceId) -> Answer<()> {
     // Before the state is looked at, so that no news in between is missed.
     let mut events = app.controller.events(EventStart::Now);
     let starts = move |state: &spawnery_cluster::State| {
@@ -124,10 +128,65 @@ fn checked(request: ExecRequest) -> Answer<ExecRequest> {
     if env.clone().any(|(name, _)| name.is_empty() || name.contains(['=', '\0'])) {
         return refused("the name of an environment variable is empty or has `=` in it".to_owned());
     }
+    if request.user.as_ref().is_some_and(|user| !is_user(user)) {
+        return refused("`user` is neither a name nor a number, alone or as USER:GROUP".to_owned());
+    }
+    if request.terminal.is_some_and(|size| size.columns == 0 || size.rows == 0) {
+        return refused("a terminal has at least one column and one row".to_owned());
+    }
+    if request.timeout_ms.is_some_and(|ms| ms == 0 || ms > EXEC_TIMEOUT_MS_MAX) {
+        return refused(format!("`timeout_ms` is a number from 1 to {EXEC_TIMEOUT_MS_MAX}"));
+    }
     if folder.is_some_and(|folder| !folder.starts_with('/') || has_nul(folder)) {
         return refused("`working_directory` is not an absolute path".to_owned());
     }
     Ok(request)
+}
+
+/// Whether it may be a user, alone or with a group: no name has what would end it in
+/// `/etc/passwd`.
+fn is_user(text: &str) -> bool {
+    !text.is_empty() && text.len() <= USER_BYTES_MAX && !text.contains(['\0', '\n', '/'])
+}
+
+/// Lists the processes of a session: the main one, and those that were started by `exec`.
+#[utoipa::path(
+    get, path = "/v1/sessions/{id}/processes", tag = "sessions",
+    params(("id" = String, Path, description = "The session's id, or its first four characters or more")),
+    responses((status = 200, description = "By number; the latest 1000", body = Vec<InstanceProcessView>)),
+)]
+pub(crate) async fn list_session_processes(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Answer<Json<Vec<InstanceProcessView>>> {
+    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
+    list(&app, session.await??).await
+}
+
+/// Lists the processes of an instance: the main one, and those that were started by `exec`.
+#[utoipa::path(
+    get, path = "/v1/instances/{id}/processes", tag = "instances",
+    params(("id" = String, Path, description = "The instance's id, or its first four characters or more")),
+    responses((status = 200, description = "By number; the latest 1000", body = Vec<InstanceProcessView>)),
+)]
+pub(crate) async fn list_instance_processes(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Answer<Json<Vec<InstanceProcessView>>> {
+    list(&app, instance(&app, id).await?).await
+}
+
+async fn list(app: &App, instance: InstanceId) -> Answer<Json<Vec<InstanceProcessView>>> {
+    let view = |found: ProcessEntry| InstanceProcessView {
+        process: found.process,
+        run: found.run,
+        state: if found.exit.is_some() { "ended" } else { "running" }.to_owned(),
+        terminal: found.terminal,
+        started_at_ms: found.started_at.0,
+        exit: found.exit.as_ref().map(views::exit),
+    };
+    let found = app.controller.processes(instance).await?;
+    Ok(Json(found.into_iter().map(view).collect()))
 }
 
 /// Sends a signal to a process of a session.
@@ -243,13 +302,14 @@ async fn stdin(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn instance(app: &App, id: String) -> Answer<InstanceId> {
+pub(crate) async fn instance(app: &App, id: String) -> Answer<InstanceId> {
     app.query(move |state| find::instance(state, &id).map(|found| found.id)).await?
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use spawnery_wire::api::TerminalSize;
 
     #[test]
     fn what_no_kernel_could_start_is_refused() {
@@ -283,6 +343,20 @@ mod tests {
         check(env("A", "\0"), Some("NUL"));
         check(env("A=B", ""), Some("environment variable"));
         check(env("", "a"), Some("environment variable"));
+        let user = |user: &str| ExecRequest { user: Some(user.to_owned()), ..run(&["id"]) };
+        let terminal = |columns, rows| ExecRequest {
+            terminal: Some(TerminalSize { columns, rows }),
+            ..run(&["vi"])
+        };
+        let timeout = |ms| ExecRequest { timeout_ms: Some(ms), ..run(&["sleep"]) };
+        check(user("www:web"), None);
+        check(user(""), Some("`user`"));
+        check(user("a\nb"), Some("`user`"));
+        check(terminal(1, 1), None);
+        check(terminal(0, 24), Some("one column"));
+        check(timeout(1), None);
+        check(timeout(0), Some("timeout_ms"));
+        check(timeout(u64::MAX), Some("timeout_ms"));
         check(folder("/tmp"), None);
         check(folder("tmp"), Some("absolute"));
     }

@@ -6,8 +6,9 @@ use crate::failure::{Failure, code};
 use crate::guard::guard;
 use crate::tokens::Tokens;
 use crate::{
-    content, environments, events, health, instances, jobs, logs, manifest, metrics, nodes,
-    openapi, processes, secrets, services, sessions, status, templates, usage, volumes, workloads,
+    attach, content, environments, events, health, instances, jobs, logs, manifest, metrics, nodes,
+    openapi, ports, processes, secrets, services, sessions, status, templates, usage, volumes,
+    workloads,
 };
 use axum::Router;
 use axum::http::Uri;
@@ -57,6 +58,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(processes::exec_in_session))
         .routes(routes!(processes::signal_session))
         .routes(routes!(processes::write_session_stdin))
+        .routes(routes!(processes::list_session_processes))
+        .routes(routes!(attach::attach_to_session))
+        .routes(routes!(ports::list_session_ports))
         .routes(routes!(logs::follow_session_logs))
         .routes(routes!(usage::get_session_usage))
         .routes(routes!(instances::list_instances))
@@ -64,6 +68,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(processes::exec_in_instance))
         .routes(routes!(processes::signal_instance))
         .routes(routes!(processes::write_instance_stdin))
+        .routes(routes!(processes::list_instance_processes))
+        .routes(routes!(attach::attach_to_instance))
+        .routes(routes!(ports::list_instance_ports))
         .routes(routes!(logs::follow_instance_logs))
         .routes(routes!(usage::get_instance_usage))
         .routes(routes!(events::follow_events))

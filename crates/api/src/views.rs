@@ -4,8 +4,8 @@ use crate::config::Config;
 use spawnery_cluster::state::{NodeEntry, Run, Slot, SlotState, WorkloadEntry};
 use spawnery_cluster::{Difference, State};
 use spawnery_model::{
-    DurationMs, End, EndReason, Exit, File, Instance, Kind, Missed, Network, NodeId, Origin,
-    Overlap, Phase, Process, Replicas, Restart, RestartPolicy, Stop, Workload,
+    DurationMs, End, EndReason, Exit, File, Instance, Kind, LimitReached, Missed, Network, NodeId,
+    Origin, Overlap, Phase, Process, Replicas, Restart, RestartPolicy, Stop, Workload,
 };
 use spawnery_wire::api::{
     DifferenceView, EndView, ExitView, FileView, InstanceView, JobView, MissedView, NodeReference,
@@ -94,6 +94,18 @@ fn instance_urls(state: &State, instance: &Instance, config: &Config) -> Vec<Str
     }
 }
 
+/// Where the gateway serves a port of an instance, if it does.
+pub(crate) fn port_url(
+    state: &State,
+    instance: &Instance,
+    config: &Config,
+    port: u16,
+) -> Option<String> {
+    let ports = &state.definition_of(instance).process.ports;
+    let index = ports.iter().position(|named| named.port == port)?;
+    instance_urls(state, instance, config).into_iter().nth(index)
+}
+
 /// How an instance ended.
 pub(crate) fn end(end: &End) -> EndView {
     let exit = end.exit.as_ref();
@@ -131,6 +143,7 @@ pub(crate) fn exit(exit: &Exit) -> ExitView {
         exit_code: exit.code,
         signal: exit.signal,
         out_of_memory: exit.out_of_memory,
+        timed_out: exit.limit == Some(LimitReached::Time),
         failure: exit.failure.clone(),
         at_ms: exit.at.0,
     }

@@ -61,7 +61,7 @@ impl Signals {
     }
 
     /// The next signal, and how many came before it.
-    async fn next(&mut self) -> (i32, u32) {
+    pub(crate) async fn next(&mut self) -> (i32, u32) {
         let number = tokio::select! {
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
@@ -215,7 +215,15 @@ impl Attached {
     }
 
     /// The code to exit with, after saying why if that is not the command's own doing.
-    fn judge(&self, exited: ExitedView, was_signalled: bool) -> Result<ExitCode, CliError> {
+    pub(crate) fn judge(
+        &self,
+        exited: ExitedView,
+        was_signalled: bool,
+    ) -> Result<ExitCode, CliError> {
+        if exited.exit.as_ref().is_some_and(|exit| exit.timed_out) {
+            let message = "timeout: it ran for as long as it might";
+            return Err(CliError::failed(message).with_code(ExitCode::TIMED_OUT));
+        }
         if is_out_of_memory(exited.exit.as_ref(), exited.end.as_ref()) {
             let message = match &self.memory {
                 Some(memory) => format!("out of memory: it used more than its limit of {memory}"),

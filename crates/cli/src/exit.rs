@@ -15,6 +15,8 @@ impl ExitCode {
     pub(crate) const NO_SERVER: ExitCode = ExitCode(3);
     /// The token is missing, wrong or does not allow it.
     pub(crate) const REFUSED: ExitCode = ExitCode(4);
+    /// Of `session exec`: it ran longer than its `--timeout`, as `timeout(1)` gives it.
+    pub(crate) const TIMED_OUT: ExitCode = ExitCode(124);
     /// Of `run` and `session exec`: Spawnery failed, not the command.
     pub(crate) const NOT_RUN: ExitCode = ExitCode(125);
     /// Of `run` and `session exec`: killed because it used more memory than its limit (128 + KILL).
@@ -42,8 +44,8 @@ Exit codes:
   3    there is no server, or the way to it is broken
   4    the server refused: the token is missing, wrong or does not allow it
   `run` and `session exec` give the code of the command itself, or 128 + the signal
-  that ended it (137 when it was out of memory, with the reason), or 125 when Spawnery
-  could not run it.
+  that ended it (137 when it was out of memory, with the reason), or 124 when it was
+  ended by its --timeout, or 125 when Spawnery could not run it.
 
 Every setting can be given as an option, as SPAWNERY_… in the environment or in the
 configuration file, in this order; `spawnery config --all` shows all.";

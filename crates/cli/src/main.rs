@@ -27,6 +27,7 @@ mod progress;
 mod runtime;
 mod serve;
 mod table;
+mod terminal;
 mod words;
 
 use args::Cli;

@@ -6,17 +6,25 @@ use crate::token::Token;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, Uri};
+use hyper::header::{
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
+use hyper::upgrade::Upgraded;
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use spawnery_wire::api::{Page, Problem, StatusView};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// How long a connection may take: a server that is there answers at once, also from far away.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -32,6 +40,9 @@ const CREATE_ATTEMPTS_MAX: u32 = 3;
 
 /// Items of one page: the most that the server gives at once.
 const PAGE_ITEMS: u32 = 1000;
+
+/// A WebSocket of the server's.
+pub(crate) type Socket = WebSocketStream<TokioIo<Upgraded>>;
 
 pub(crate) type RequestBody = UnsyncBoxBody<Bytes, io::Error>;
 
@@ -234,6 +245,30 @@ impl Client {
             headers.insert("last-event-id", id);
         }
         Ok(self.answer(request).await?.into_body())
+    }
+
+    /// Opens a WebSocket (RFC 6455).
+    pub(crate) async fn open_socket(&self, target: &Target) -> Result<Socket, ClientError> {
+        let key = generate_key();
+        let mut request = self.request(Method::GET, target, None, empty())?;
+        let headers = request.headers_mut();
+        headers.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
+        headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+        let value = HeaderValue::from_str(&key).map_err(|error| self.protocol(error))?;
+        headers.insert(SEC_WEBSOCKET_KEY, value);
+        let mut response = self.in_time(self.exchange(request)).await?;
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = self.checked(response).await?.status();
+            return Err(self.protocol(format!("status {status} instead of a WebSocket")));
+        }
+        let accepted = response.headers().get(SEC_WEBSOCKET_ACCEPT).map(HeaderValue::as_bytes);
+        if accepted != Some(derive_accept_key(key.as_bytes()).as_bytes()) {
+            return Err(self.protocol("the answer is not that of a WebSocket"));
+        }
+        let upgraded = hyper::upgrade::on(&mut response).await;
+        let io = TokioIo::new(upgraded.map_err(|error| self.broken(&error))?);
+        Ok(WebSocketStream::from_raw_socket(io, Role::Client, None).await)
     }
 
     async fn send_json(

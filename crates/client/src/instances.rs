@@ -1,5 +1,6 @@
 //! Instances and sessions: what runs, and what can be done with it.
 
+use crate::attach::Attachment;
 use crate::client::Client;
 use crate::error::ClientError;
 use crate::query::Target;
@@ -10,7 +11,8 @@ use hyper::Method;
 use hyper::body::{Bytes, Frame};
 use spawnery_model::InstanceId;
 use spawnery_wire::api::{
-    ExecReply, ExecRequest, InstanceView, SessionCreated, SessionRequest, SignalRequest, UsageView,
+    ExecReply, ExecRequest, InstanceProcessView, InstanceView, OpenPortView, SessionCreated,
+    SessionRequest, SignalRequest, UsageView,
 };
 use std::io;
 
@@ -91,6 +93,25 @@ impl Client {
     ) -> Result<ExecReply, ClientError> {
         let target = instance_target(instance, "/exec");
         self.send(Method::POST, &target, request).await
+    }
+
+    /// The processes of an instance, the main one and those that were started by `exec`.
+    pub async fn processes(&self, instance: &str) -> Result<Vec<InstanceProcessView>, ClientError> {
+        self.get(&instance_target(instance, "/processes")).await
+    }
+
+    /// The TCP ports on which something in an instance listens.
+    pub async fn ports(&self, instance: &str) -> Result<Vec<OpenPortView>, ClientError> {
+        self.get(&instance_target(instance, "/ports")).await
+    }
+
+    /// Attaches to a process: its output from the sequence number `from` on, and a way to write or
+    /// type. Goes on by itself when the connection breaks. Connects at once, in the background.
+    pub fn attach(&self, instance: &str, process: u32, from: u64) -> Attachment {
+        let target = instance_target(instance, "/processes");
+        let target = target.segment(&process.to_string());
+        let target = Target::new(&format!("{}/attach", target.as_str()));
+        Attachment::new(self.clone(), target, from)
     }
 
     /// Sends a signal to a process of an instance; 0 is its main one.

@@ -8,6 +8,7 @@
 //! Invariant: what the CLI uses, and nothing hidden. Nothing here prints, and no error or log
 //! holds the token.
 
+mod attach;
 mod build;
 mod client;
 mod content;
@@ -22,6 +23,7 @@ mod stream;
 mod token;
 mod workloads;
 
+pub use attach::{AttachItem, AttachedInput, Attachment};
 pub use build::{BuildItem, BuildStream};
 pub use client::Client;
 pub use content::ExportFormat;

@@ -14,13 +14,13 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// How long a stream tries to come back before it gives up: long enough to restart a server.
-const RECONNECT_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const RECONNECT_WITHIN: Duration = Duration::from_secs(60);
 
 /// The first pause before connecting again; doubled each time.
-const PAUSE_MIN: Duration = Duration::from_millis(50);
+pub(crate) const PAUSE_MIN: Duration = Duration::from_millis(50);
 
 /// The longest pause before connecting again.
-const PAUSE_MAX: Duration = Duration::from_secs(2);
+pub(crate) const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Which part of a process's output is asked for.
 #[derive(Debug, Clone, Default)]

@@ -268,6 +268,9 @@ pub enum LimitReached {
     /// Its node heard nothing of the controller for as long as its key's lease lasts.
     #[n(2)]
     KeyLease,
+    /// A further process ran longer than it may.
+    #[n(3)]
+    Time,
 }
 
 /// How an instance ended.

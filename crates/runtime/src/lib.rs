@@ -19,9 +19,11 @@ pub use log::{Log, LogFiles, LogProgress};
 pub use prepared::{MountSpec, Prepared, RootSpec, SecretFile, UserSpec, Warm};
 pub use process::{ConnectError, Launcher, ProcessRuntime};
 pub use runtime::{
-    DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
-    StdinTaken, Usage,
+    DialError, Event, Events, ExecOrder, OperationError, Pending, ProcessState, Runtime,
+    StartError, Started, StdinTaken, Usage,
 };
 pub use runtimes::{DockerEngine, OciCommand, Runtimes, Unavailable};
 pub use shim::{NoJob, run_if_asked as run_shim_if_asked};
 pub use spawnery_sandbox::log::{Gap, LogError, LogPage, LogRecord};
+pub use spawnery_sandbox::protocol::ListeningSocket;
+pub use spawnery_sandbox::spec::WindowSize;

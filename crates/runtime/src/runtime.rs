@@ -2,8 +2,10 @@
 
 use crate::log::Log;
 use crate::prepared::{Prepared, Warm};
-use spawnery_model::{Exit, InstanceId, StartOrder, Stop};
+use spawnery_model::{DurationMs, Exit, InstanceId, StartOrder, Stop, Timestamp};
 use spawnery_node::{Found, Noted};
+use spawnery_sandbox::protocol::ListeningSocket;
+use spawnery_sandbox::spec::WindowSize;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -45,6 +47,26 @@ pub trait Runtime: Send + Sync {
         instance: InstanceId,
         order: ExecOrder,
     ) -> Pending<'_, Result<u32, OperationError>>;
+
+    /// Changes the size of a process's terminal.
+    fn resize(
+        &self,
+        instance: InstanceId,
+        process: u32,
+        size: WindowSize,
+    ) -> Pending<'_, Result<(), OperationError>>;
+
+    /// The processes that an instance has and had, by number; the latest, if they are very many.
+    fn processes(
+        &self,
+        instance: InstanceId,
+    ) -> Pending<'_, Result<Vec<ProcessState>, OperationError>>;
+
+    /// The TCP ports on which something in the instance listens, by number.
+    fn sockets(
+        &self,
+        instance: InstanceId,
+    ) -> Pending<'_, Result<Vec<ListeningSocket>, OperationError>>;
 
     /// Sends a signal (`signal(7)`) to one process.
     fn signal(
@@ -134,6 +156,27 @@ pub struct ExecOrder {
     pub working_directory: Option<String>,
     /// Whether its standard input is kept open.
     pub stdin: bool,
+    /// As whom it runs: `USER` or `USER:GROUP`, names or numbers; without, as the main process.
+    pub user: Option<String>,
+    /// The size of its terminal, if it is to have one.
+    pub terminal: Option<WindowSize>,
+    /// How long it may run before it is ended, with all that it has started.
+    pub timeout: Option<DurationMs>,
+}
+
+/// One process of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProcessState {
+    /// 0 is the main one.
+    pub process: u32,
+    /// The program and its arguments; a very long list is cut off.
+    pub run: Vec<String>,
+    /// Whether it has a terminal.
+    pub terminal: bool,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// How it ended, if it did.
+    pub exit: Option<Exit>,
 }
 
 /// How much of what was written to a standard input was taken.

@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of clusters, and is the only crate with `unsafe`, all of it in one module.
 
+pub mod accounts;
 pub mod capabilities;
 pub mod client;
 pub mod clock;
@@ -29,3 +30,4 @@ mod rootfs;
 mod seccomp;
 #[allow(unsafe_code)]
 mod sys;
+mod tree;

@@ -40,6 +40,23 @@ pub const INSTANCE_ID_BYTES_MAX: usize = 64;
 /// Processes of one instance, over its whole life, that keep a log: each has a folder.
 pub const PROCESSES_MAX: u32 = 100_000;
 
+/// Bytes of the words of a further process that are kept for lists.
+pub const PROCESS_WORDS_BYTES_MAX: usize = 4 * 1024;
+
+/// Processes that one list holds, the latest ones: with their words and their last output they fit
+/// into a frame.
+pub const PROCESSES_LISTED_MAX: usize = 1000;
+
+/// Milliseconds until a process is looked at again whose time was over before it ran.
+pub const START_POLL_MS: u64 = 10;
+
+/// Bytes of the user of a further process: as long as names may be (`useradd(8)`), twice.
+pub const USER_BYTES_MAX: usize = 65;
+
+/// Looks for processes that appeared while a tree of them was being killed: each finds what one
+/// generation of forks made meanwhile, and more than some only a fork bomb makes.
+pub const KILL_ROUNDS_MAX: usize = 16;
+
 /// Default size of `/tmp`, in bytes. It is counted to the memory of the instance.
 pub const TMP_BYTES_MAX_DEFAULT: u64 = 256 * 1024 * 1024;
 

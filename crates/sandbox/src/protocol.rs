@@ -7,7 +7,7 @@
 use minicbor::{Decode, Encode};
 
 use crate::limits::FRAME_BYTES_MAX;
-use crate::spec::{ExecSpec, Exit, SandboxSpec};
+use crate::spec::{ExecSpec, Exit, SandboxSpec, WindowSize};
 
 /// Everything that travels on the launcher's socket.
 #[derive(Debug, Clone, PartialEq, Encode, Decode)]
@@ -184,6 +184,33 @@ pub enum Request {
     /// Asks how the pools are.
     #[n(13)]
     Pools,
+    /// Changes the size of a process's terminal, which the programs in it are told by SIGWINCH.
+    #[n(14)]
+    Resize {
+        /// The instance.
+        #[n(0)]
+        instance: String,
+        /// The process.
+        #[n(1)]
+        process: u32,
+        /// The new size.
+        #[n(2)]
+        size: WindowSize,
+    },
+    /// Asks for the processes of an instance, also of one that has ended.
+    #[n(15)]
+    Processes {
+        /// The instance.
+        #[n(0)]
+        instance: String,
+    },
+    /// Asks for all TCP ports on which something in the instance listens.
+    #[n(16)]
+    Sockets {
+        /// The instance.
+        #[n(0)]
+        instance: String,
+    },
     /// All instances with a lease may go on.
     #[n(30)]
     Renew {
@@ -301,6 +328,55 @@ pub enum Reply {
         #[n(0)]
         bytes: u64,
     },
+    /// The processes of an instance.
+    #[n(14)]
+    Processes {
+        /// In the order of their numbers; at most [`crate::limits::PROCESSES_LISTED_MAX`], the
+        /// latest.
+        #[n(0)]
+        processes: Vec<ProcessDescription>,
+    },
+    /// What listens.
+    #[n(15)]
+    Sockets {
+        /// By port.
+        #[n(0)]
+        sockets: Vec<ListeningSocket>,
+    },
+}
+
+/// What is known of one process.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct ProcessDescription {
+    /// 0 is the main one.
+    #[n(0)]
+    pub process: u32,
+    /// Program and arguments, as far as they are kept; none of the main one, which its caller
+    /// knows.
+    #[n(1)]
+    pub argv: Vec<String>,
+    /// When it was started, in milliseconds since the Unix epoch.
+    #[n(2)]
+    pub started_ms: u64,
+    /// Whether its streams are a terminal.
+    #[n(3)]
+    pub terminal: bool,
+    /// How it ended, if it did.
+    #[n(4)]
+    pub exit: Option<Exit>,
+}
+
+/// A TCP port on which something listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(map)]
+pub struct ListeningSocket {
+    /// The port.
+    #[n(0)]
+    pub port: u16,
+    /// Whether it listens on loopback addresses only.
+    #[n(1)]
+    pub loopback_only: bool,
 }
 
 /// A kind of sandbox that is to be kept ready.

@@ -5,7 +5,7 @@ use minicbor::{Decode, Encode};
 use crate::kind::check_root;
 use crate::limits::{
     DISK_BYTES_MIN, GROUPS_MAX, HOST_ID_COUNT, INSTANCE_ID_BYTES_MAX, LOG_BYTES_MAX_DEFAULT,
-    MOUNTS_MAX, SECRET_BYTES_MAX, SECRET_FILES_MAX, TMP_BYTES_MAX_DEFAULT,
+    MOUNTS_MAX, SECRET_BYTES_MAX, SECRET_FILES_MAX, TMP_BYTES_MAX_DEFAULT, USER_BYTES_MAX,
 };
 
 /// One sandbox with its main process. Has no `Debug` of what could be a secret.
@@ -359,6 +359,28 @@ pub struct ExecSpec {
     /// Whether standard input is a pipe.
     #[n(3)]
     pub stdin_pipe: bool,
+    /// As whom it runs: `USER` or `USER:GROUP`, each a name of the root's own `/etc/passwd` and
+    /// `/etc/group` or a number; as the main process if not given.
+    #[n(4)]
+    pub user: Option<String>,
+    /// The size of the terminal that its three streams are; without, they are pipes.
+    #[n(5)]
+    pub terminal: Option<WindowSize>,
+    /// Milliseconds after which it is ended with all that it has started.
+    #[n(6)]
+    pub timeout_ms: Option<u64>,
+}
+
+/// The size of a terminal, in characters (`ioctl_tty(2)`, `TIOCSWINSZ`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+#[cbor(map)]
+pub struct WindowSize {
+    /// From left to right.
+    #[n(0)]
+    pub columns: u16,
+    /// From top to bottom.
+    #[n(1)]
+    pub rows: u16,
 }
 
 impl ExecSpec {
@@ -369,11 +391,18 @@ impl ExecSpec {
             env: Vec::new(),
             working_directory: None,
             stdin_pipe: false,
+            user: None,
+            terminal: None,
+            timeout_ms: None,
         }
     }
 
     /// Checks everything that can be known without starting; the error names the field.
     pub fn check(&self) -> Result<(), String> {
+        let user = self.user.as_deref().unwrap_or("0");
+        if user.is_empty() || user.len() > USER_BYTES_MAX || user.contains(['\0', '\n', '/']) {
+            return Err("user: it is neither a name nor a number".to_owned());
+        }
         check_process(&self.argv, &self.env, self.working_directory.as_deref())
     }
 }
@@ -460,6 +489,9 @@ pub enum LimitReached {
     /// Its lease was not renewed.
     #[n(2)]
     KeyLease,
+    /// A further process ran longer than it may.
+    #[n(3)]
+    Time,
 }
 
 /// Whether `id` may name an instance: 1 to 64 bytes of lower-case letters, digits, hyphens.

@@ -172,6 +172,13 @@ pub(crate) fn set_ids(uid: u32, gid: u32, groups: &[u32]) -> io::Result<()> {
     Ok(())
 }
 
+/// Sets the user id that counts for files, with which what is made belongs to somebody
+/// (`setfsuid(2)`), and gives the one before.
+pub(crate) fn set_fs_user(uid: u32) -> u32 {
+    // SAFETY: integers only; there is one thread. What may not be set is left as it is.
+    unsafe { libc::setfsuid(uid) as u32 }
+}
+
 /// Sets effective, permitted and inheritable capabilities to `mask` (`capset(2)`).
 pub(crate) fn set_capabilities(mask: u64) -> io::Result<()> {
     #[repr(C)]

@@ -5,6 +5,7 @@
 //! and take a word that it does not know for what it is, a word. No view holds a value of `env` or
 //! the content of a file: both may be secrets.
 
+mod attach;
 mod environment;
 mod instance;
 mod node;
@@ -15,6 +16,9 @@ mod status;
 mod stream;
 mod workload;
 
+pub use attach::{
+    AttachInput, AttachNews, AttachedOutput, InstanceProcessView, OpenPortView, TerminalSize,
+};
 pub use environment::{
     BuildOutputView, BuildProgressView, BuildRequest, EnvironmentView, EnvironmentsReply,
     MissingReply, MissingRequest, PruneReply, PruneRequest, PrunedView, SecretView, VolumeOnNode,

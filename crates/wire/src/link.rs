@@ -6,9 +6,11 @@
 //! stream of its own: a [`StreamRequest`], a [`StreamReply`], then what the request asks for. An
 //! agent that needs something opens one too, with an [`AgentRequest`]; see there.
 
+use crate::api::TerminalSize;
 use minicbor::{Decode, Encode};
 use spawnery_model::{
-    ContentDigest, Environment, EnvironmentLock, Exit, InstanceId, Name, NodeId, Orders, Report,
+    ContentDigest, DurationMs, Environment, EnvironmentLock, Exit, InstanceId, Name, NodeId,
+    Orders, Report, Timestamp,
 };
 use std::collections::BTreeMap;
 
@@ -130,6 +132,15 @@ pub enum StreamRequest {
         /// Whether its standard input is kept open.
         #[n(4)]
         stdin: bool,
+        /// As whom it runs: `USER` or `USER:GROUP`, names or numbers; without, as the main process.
+        #[n(5)]
+        user: Option<String>,
+        /// The size of its terminal, if it is to have one.
+        #[n(6)]
+        terminal: Option<TerminalSize>,
+        /// How long it may run.
+        #[n(7)]
+        timeout: Option<DurationMs>,
     },
     /// Send a signal to a process.
     #[n(2)]
@@ -235,6 +246,31 @@ pub enum StreamRequest {
     /// reply.
     #[n(14)]
     Activity {
+        /// Which instance.
+        #[n(0)]
+        instance: InstanceId,
+    },
+    /// Steer a process, for as long as somebody is attached to it: [`InputFrame`]s follow the
+    /// reply. The end of the stream changes nothing.
+    #[n(15)]
+    Input {
+        /// Which instance.
+        #[n(0)]
+        instance: InstanceId,
+        /// Which process.
+        #[n(1)]
+        process: u32,
+    },
+    /// Which processes an instance has and had: one [`ProcessList`] follows the reply.
+    #[n(16)]
+    Processes {
+        /// Which instance.
+        #[n(0)]
+        instance: InstanceId,
+    },
+    /// On which TCP ports something in an instance listens: one [`SocketList`] follows the reply.
+    #[n(17)]
+    Sockets {
         /// Which instance.
         #[n(0)]
         instance: InstanceId,
@@ -525,6 +561,71 @@ pub struct ActivityReport {
     pub execs_running: u32,
 }
 
+/// What somebody who is attached to a process does.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub enum InputFrame {
+    /// Writes to its standard input, or types into its terminal.
+    #[n(0)]
+    Bytes(
+        #[n(0)]
+        #[cbor(with = "minicbor::bytes")]
+        Vec<u8>,
+    ),
+    /// Changes the size of its terminal.
+    #[n(1)]
+    Resize(#[n(0)] TerminalSize),
+    /// Closes its standard input; a terminal stays open.
+    #[n(2)]
+    End,
+}
+
+/// The processes of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ProcessList {
+    /// By number.
+    #[n(0)]
+    pub processes: Vec<ProcessEntry>,
+}
+
+/// One process of an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct ProcessEntry {
+    /// 0 is the main one.
+    #[n(0)]
+    pub process: u32,
+    /// The program and its arguments; a very long list is cut off.
+    #[n(1)]
+    pub run: Vec<String>,
+    /// Whether it has a terminal.
+    #[n(2)]
+    pub terminal: bool,
+    /// When it was started, by the node's clock.
+    #[n(3)]
+    pub started_at: Timestamp,
+    /// How it ended, if it did.
+    #[n(4)]
+    pub exit: Option<Exit>,
+}
+
+/// What listens in an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Encode, Decode)]
+pub struct SocketList {
+    /// By port.
+    #[n(0)]
+    pub sockets: Vec<SocketEntry>,
+}
+
+/// A TCP port on which something listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
+pub struct SocketEntry {
+    /// The port.
+    #[n(0)]
+    pub port: u16,
+    /// Whether on loopback addresses only.
+    #[n(1)]
+    pub loopback_only: bool,
+}
+
 /// From where a log is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub enum LogStart {
@@ -662,6 +763,9 @@ mod tests {
             let _ = frame::decode::<BuildFrame>(&bytes);
             let _ = frame::decode::<UsageReport>(&bytes);
             let _ = frame::decode::<ActivityReport>(&bytes);
+            let _ = frame::decode::<InputFrame>(&bytes);
+            let _ = frame::decode::<ProcessList>(&bytes);
+            let _ = frame::decode::<SocketList>(&bytes);
         }
     }
 }

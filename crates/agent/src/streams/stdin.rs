@@ -45,7 +45,7 @@ pub(super) async fn serve(
 }
 
 /// Writes all of `bytes`, waiting while the process does not read.
-async fn write(
+pub(super) async fn write(
     runtime: &dyn Runtime,
     instance: InstanceId,
     process: u32,

@@ -209,8 +209,20 @@ impl Shared {
             StreamRequest::Logs { instance, start, follow, process } => {
                 self.stream_log(stream, (instance, process), start, follow).await;
             }
-            StreamRequest::Exec { run, env, working_directory, stdin, .. } => {
+            StreamRequest::Exec {
+                run,
+                env,
+                working_directory,
+                stdin,
+                user,
+                terminal,
+                timeout,
+                ..
+            } => {
                 self.note(format!("exec {run:?} {env:?} {working_directory:?} {stdin}"));
+                let terminal = terminal.map(|size| (size.columns, size.rows));
+                let timeout = timeout.map(|timeout| timeout.0);
+                self.note(format!("by {user:?} on {terminal:?} for {timeout:?}"));
                 let reply = match run[0].as_str() {
                     "missing" => StreamReply::Refused {
                         kind: RefusalKind::Failed,

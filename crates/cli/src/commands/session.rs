@@ -1,15 +1,16 @@
 //! `spawnery session`: made on demand, for somebody.
 
-use super::run::variables;
+mod inside;
+
 use super::{Outcome, instances};
-use crate::attach::{Attached, Signals, is_input_wanted};
 use crate::context::Context;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::manifest_file::ManifestFile;
+use inside::Inside;
 use serde_json::Value;
 use spawnery_client::InstanceQuery;
-use spawnery_client::api::{ExecRequest, SessionRequest};
+use spawnery_client::api::SessionRequest;
 use spawnery_manifest::Manifest;
 use spawnery_model::Name;
 use std::path::PathBuf;
@@ -38,24 +39,8 @@ enum SessionCommand {
         #[arg(short, long)]
         all: bool,
     },
-    /// Run a further command in a session: its output here, its exit code ours
-    Exec {
-        /// The session's id, or its first four characters or more
-        #[arg(value_name = "SESSION")]
-        session: String,
-        /// An environment variable; without a value, that of ours
-        #[arg(short, long, value_name = "NAME[=VALUE]")]
-        env: Vec<String>,
-        /// Where it starts
-        #[arg(short, long, value_name = "PATH")]
-        working_directory: Option<String>,
-        /// Pass our standard input on, also from a terminal
-        #[arg(short, long)]
-        interactive: bool,
-        /// The command and its arguments, after --
-        #[arg(last = true, required = true, value_name = "COMMAND")]
-        command: Vec<String>,
-    },
+    #[command(flatten)]
+    Inside(Inside),
     /// End sessions
     End {
         /// Their ids, or the first four characters or more
@@ -70,19 +55,7 @@ impl Session {
             SessionCommand::Create { template, file } => create(context, template, file).await,
             SessionCommand::List { all } => list(context, all).await,
             SessionCommand::End { sessions } => end(context, &sessions).await,
-            SessionCommand::Exec { session, env, working_directory, interactive, command } => {
-                let mut request = ExecRequest {
-                    run: command,
-                    working_directory,
-                    stdin: is_input_wanted(interactive),
-                    ..ExecRequest::default()
-                };
-                for (name, value) in variables(&env)? {
-                    let value = value.as_str().unwrap_or_default().to_owned();
-                    request.env.insert(name, value);
-                }
-                exec(context, &session, request).await
-            }
+            SessionCommand::Inside(command) => command.run(context).await,
         }
     }
 }
@@ -142,26 +115,6 @@ async fn list(context: &Context, all: bool) -> Outcome {
     let none = "There are no sessions: create one with `spawnery session create TEMPLATE`.";
     context.output.data(&sessions, || instances::table(&sessions), none)?;
     Ok(ExitCode::OK)
-}
-
-async fn exec(context: &Context, session: &str, request: ExecRequest) -> Outcome {
-    let work = async {
-        let client = context.client()?;
-        let instance = client.instance(session).await?;
-        let has_stdin = request.stdin;
-        let id = instance.id.to_string();
-        let signals = Signals::new()?;
-        let started = client.exec(&id, &request).await?;
-        let attached = Attached {
-            client,
-            instance: instance.id,
-            process: started.process,
-            has_stdin,
-            memory: None,
-        };
-        attached.follow(signals).await
-    };
-    work.await.map_err(super::run::ours)
 }
 
 async fn end(context: &Context, sessions: &[String]) -> Outcome {

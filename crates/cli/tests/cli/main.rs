@@ -5,6 +5,7 @@ mod commands;
 mod config;
 mod environments;
 mod fleet;
+mod inside;
 mod kill;
 mod manifests;
 mod run;

@@ -182,6 +182,11 @@ impl Background {
         Background { child, output }
     }
 
+    /// One that writes elsewhere.
+    pub fn of(child: Child, output: PathBuf) -> Background {
+        Background { child, output }
+    }
+
     /// What it has printed, on both of its streams.
     pub fn printed(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.output).unwrap_or_default()).into_owned()

@@ -3,7 +3,7 @@
 use super::sweep::{LOCK_FILE, LOCK_LABEL};
 use super::{Job, archive, image};
 use crate::oci::config::{CPU_PERIOD_USEC, CPU_QUOTA_USEC_MIN, ROOT_CAPABILITIES, seccomp};
-use crate::shim::{AtStep, Failure, Passwd, Process, user};
+use crate::shim::{AtStep, Failure, Process, main_account, user};
 use bollard::Docker;
 use bollard::container::AttachContainerResults;
 use bollard::errors::Error;
@@ -15,6 +15,7 @@ use bollard::query_parameters::{
     AttachContainerOptions, ContainerArchiveInfoOptions, CreateContainerOptions,
     UploadToContainerOptions,
 };
+use spawnery_sandbox::accounts;
 use spawnery_sandbox::limits::{OOM_SCORE_ADJ, OPEN_FILES_HARD, OPEN_FILES_SOFT};
 use spawnery_sandbox::spec::{ExecSpec, MountSpec, Network, SandboxSpec};
 use std::collections::HashMap;
@@ -35,8 +36,13 @@ pub(super) fn name(job: &Job) -> Result<String, Failure> {
 
 /// The main process, or a further one.
 pub(super) fn process(spec: &SandboxSpec, exec: Option<&ExecSpec>) -> Result<Process, Failure> {
-    let passwd = Passwd::find(&image::passwd(spec)?, user(spec).uid);
-    Ok(Process::new(spec, exec, &passwd))
+    let passwd = image::text(spec, "/etc/passwd")?;
+    let account = match exec.and_then(|exec| exec.user.as_deref()) {
+        None => main_account(spec, &passwd),
+        Some(written) => accounts::resolve(written, &passwd, &image::text(spec, "/etc/group")?)
+            .at(&format!("find the user {written}"))?,
+    };
+    Ok(Process::new(spec, exec, &account))
 }
 
 /// Makes the container and gives its id.

@@ -34,10 +34,10 @@ const PIECES_MAX: usize = 8;
 /// File in the data folder that is locked while an image is made, so that one is made once.
 const LOCK_FILE: &str = "docker-images.lock";
 
-/// `/etc/passwd` of the root.
-pub(super) fn passwd(spec: &SandboxSpec) -> Result<String, Failure> {
+/// A text file of the root, such as `/etc/passwd`; empty if it is not there.
+pub(super) fn text(spec: &SandboxSpec, path: &str) -> Result<String, Failure> {
     for folder in folders(spec.root.as_ref()) {
-        let text = Inside::open(&folder, (0, 0)).at("open the root")?.read("/etc/passwd");
+        let text = Inside::open(&folder, (0, 0)).at("open the root")?.read(path);
         if !text.is_empty() {
             return Ok(text);
         }

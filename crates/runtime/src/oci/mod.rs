@@ -6,11 +6,13 @@ pub(crate) mod config;
 mod root;
 
 use crate::runtimes::OciCommand;
+use crate::shim::inside::Inside;
 use crate::shim::{
-    AtStep, End, Failure, Passwd, Process, Work, end_of_code, follow, let_go_of_streams, user,
+    AtStep, End, Failure, Process, Work, end_of_code, follow, let_go_of_streams, main_account, user,
 };
 use command::{Container, Foreground};
 use root::Places;
+use spawnery_sandbox::accounts::{self, Account};
 use spawnery_sandbox::spec::{ExecSpec, SandboxSpec};
 use spawnery_sandbox::tool::{
     Groups, Holder, OUT_OF_MEMORY_FILE, Reporter, StartedProcess, send_signal,
@@ -18,7 +20,7 @@ use spawnery_sandbox::tool::{
 use std::path::Path;
 
 /// File on the tool's file system with the user's entry, for further processes.
-const PASSWD_FILE: &str = "passwd";
+const ACCOUNT_FILE: &str = "account";
 
 /// Stands in for one process of an instance.
 pub(crate) fn stand_in(work: Work, command: OciCommand, reporter: Reporter) -> End {
@@ -84,10 +86,10 @@ fn start(work: &Work, command: OciCommand) -> Result<Running, Failure> {
     let me = Some(rustix::process::getpid());
     rustix::process::set_child_subreaper(me).at("adopt the container's process")?;
     let (places, inside) = root::make(work)?;
-    let passwd = Passwd::find(&inside.read("/etc/passwd"), user(&work.spec).uid);
-    std::fs::write(places.tool.join(PASSWD_FILE), format!("{}\n{}", passwd.name, passwd.home))
+    let account = main_account(&work.spec, &inside.read("/etc/passwd"));
+    std::fs::write(places.tool.join(ACCOUNT_FILE), format!("{}\n{}", account.name, account.home))
         .at("write down the user")?;
-    let process = Process::new(&work.spec, None, &passwd);
+    let process = Process::new(&work.spec, None, &account);
     let shares = command.shares_kernel;
     let holder = shares.then(Holder::start).transpose().at("make the namespaces")?;
     let instance = &work.job.instance;
@@ -147,10 +149,15 @@ fn start_further(
     let me = Some(rustix::process::getpid());
     rustix::process::set_child_subreaper(me).at("adopt the container's process")?;
     let places = Places::find(work)?;
-    let passwd = std::fs::read_to_string(places.tool.join(PASSWD_FILE)).at("find the user")?;
-    let (name, home) = passwd.split_once('\n').unwrap_or((&passwd, "/"));
-    let passwd = Passwd { name: name.to_owned(), home: home.to_owned() };
-    let process = Process::new(&work.spec, Some(exec), &passwd);
+    let account = match &exec.user {
+        None => first_account(work, &places)?,
+        Some(written) => {
+            let inside = Inside::open(&places.root, (0, 0)).at("enter the root")?;
+            accounts::resolve(written, &inside.read("/etc/passwd"), &inside.read("/etc/group"))
+                .at(&format!("find the user {written}"))?
+        }
+    };
+    let process = Process::new(&work.spec, Some(exec), &account);
     let (number, shares) = (work.job.process, command.shares_kernel);
     let file = places.tool.join(format!("process-{number}.json"));
     write(&file, &config::process(&process))?;
@@ -166,6 +173,13 @@ fn start_further(
     let _ = std::fs::remove_file(&file);
     let_go_of_streams().at(&step)?;
     Ok(started)
+}
+
+/// The user of the main process.
+fn first_account(work: &Work, places: &Places) -> Result<Account, Failure> {
+    let written = std::fs::read_to_string(places.tool.join(ACCOUNT_FILE)).at("find the user")?;
+    let (name, home) = written.split_once('\n').unwrap_or((&written, "/"));
+    Ok(Account { user: user(&work.spec), name: name.to_owned(), home: home.to_owned() })
 }
 
 /// Writes what may hold secrets, on a file system in memory that only root can enter.

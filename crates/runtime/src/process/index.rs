@@ -27,6 +27,14 @@ struct Instance {
 pub(super) struct Surroundings {
     pub(super) env: Vec<(String, String)>,
     pub(super) working_directory: Option<String>,
+    pub(super) run: Vec<String>,
+}
+
+/// What is known here of a main process.
+pub(super) struct Main {
+    pub(super) run: Vec<String>,
+    /// Its end, if the launcher has not told it in words of its own.
+    pub(super) exit: Option<Exit>,
 }
 
 /// How far an instance is.
@@ -160,6 +168,16 @@ impl Index {
         self.instances.values().any(|known| known.has_lease && lives(known))
     }
 
+    /// The main process of an instance.
+    pub(super) fn main(&self, instance: InstanceId) -> Result<Main, OperationError> {
+        let known = self.instances.get(&instance).ok_or(OperationError::Unknown)?;
+        let exit = known.processes.get(&0).and_then(|process| match process {
+            Process::Running(_) => None,
+            Process::Ended(exit) => Some((**exit).clone()),
+        });
+        Ok(Main { run: known.surroundings.run.clone(), exit })
+    }
+
     /// How far the log of a process is, now and later.
     pub(super) fn watch(
         &mut self,
@@ -247,6 +265,7 @@ impl Instance {
             surroundings: Surroundings {
                 env: spec::environment(instance, order),
                 working_directory: order.process.working_directory.clone(),
+                run: order.process.run.clone(),
             },
             life: Life::Starting,
             processes: BTreeMap::from([(0, Process::new(None))]),

@@ -35,6 +35,9 @@ impl ProcessRuntime {
             env: BTreeMap::new(),
             working_directory: Some("/".to_owned()),
             stdin: false,
+            user: None,
+            terminal: None,
+            timeout: None,
         };
         let process = self.exec_process(instance, order).await?;
         let failed = |reason: &str| OperationError::Failed { reason: reason.to_owned() };

@@ -10,8 +10,8 @@ mod supervisor;
 use crate::log::Log;
 use crate::prepared::{Prepared, Warm};
 use crate::runtime::{
-    DialError, Event, Events, ExecOrder, OperationError, Pending, Runtime, StartError, Started,
-    StdinTaken, Usage,
+    DialError, Event, Events, ExecOrder, OperationError, Pending, ProcessState, Runtime,
+    StartError, Started, StdinTaken, Usage,
 };
 use crate::runtimes::Runtimes;
 use connection::{Answer, Call};
@@ -21,7 +21,8 @@ use spawnery_node::{Found, Noted};
 use spawnery_sandbox::clock::boottime_ms;
 use spawnery_sandbox::launcher::SpawnDetachedError;
 use spawnery_sandbox::limits::PROTOCOL_VERSION;
-use spawnery_sandbox::protocol::{DialError as DialRefusal, Reply, Request};
+use spawnery_sandbox::protocol::{DialError as DialRefusal, ListeningSocket, Reply, Request};
+use spawnery_sandbox::spec::WindowSize;
 use spawnery_sandbox::{launcher, spec as sandbox_spec};
 use std::io;
 use std::path::PathBuf;
@@ -42,6 +43,9 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// Time before the second look at an instance that is being started; doubled each time.
 const SETTLE_DELAY: Duration = Duration::from_millis(5);
+
+/// What a terminal is that nobody describes: what most are compatible with (`terminfo(5)`).
+const TERM_DEFAULT: &str = "xterm-256color";
 
 /// The longest time between two looks.
 const SETTLE_DELAY_MAX: Duration = Duration::from_millis(250);
@@ -275,11 +279,18 @@ impl ProcessRuntime {
     ) -> Result<u32, OperationError> {
         let shared = self.index().surroundings(instance)?;
         let given = shared.env.into_iter().filter(|(name, _)| !order.env.contains_key(name));
+        let mut env: Vec<(String, String)> = given.chain(order.env.clone()).collect();
+        if order.terminal.is_some() && !env.iter().any(|(name, _)| name == "TERM") {
+            env.push(("TERM".to_owned(), TERM_DEFAULT.to_owned()));
+        }
         let spec = sandbox_spec::ExecSpec {
             argv: order.run,
-            env: given.chain(order.env.clone()).collect(),
+            env,
             working_directory: order.working_directory.or(shared.working_directory),
             stdin_pipe: order.stdin,
+            user: order.user,
+            terminal: order.terminal,
+            timeout_ms: order.timeout.map(|timeout| timeout.0),
         };
         let exec = self.index().add_process(instance)?;
         let request = Request::Exec { instance: instance.to_string(), exec, spec };
@@ -367,6 +378,46 @@ impl Runtime for ProcessRuntime {
         order: ExecOrder,
     ) -> Pending<'_, Result<u32, OperationError>> {
         Box::pin(self.exec_process(instance, order))
+    }
+
+    fn resize(
+        &self,
+        instance: InstanceId,
+        process: u32,
+        size: WindowSize,
+    ) -> Pending<'_, Result<(), OperationError>> {
+        let request = Request::Resize { instance: instance.to_string(), process, size };
+        Box::pin(self.ask(instance, Some(process), request))
+    }
+
+    fn processes(
+        &self,
+        instance: InstanceId,
+    ) -> Pending<'_, Result<Vec<ProcessState>, OperationError>> {
+        Box::pin(async move {
+            let main = self.index().main(instance)?;
+            let request = Request::Processes { instance: instance.to_string() };
+            match self.call_again(request).await? {
+                (Reply::Processes { processes }, _) => {
+                    let all = processes.into_iter();
+                    Ok(all.map(|process| spec::process_state(process, &main)).collect())
+                }
+                (reply, _) => Err(refused(reply, || self.index().why_not_found(instance, None))),
+            }
+        })
+    }
+
+    fn sockets(
+        &self,
+        instance: InstanceId,
+    ) -> Pending<'_, Result<Vec<ListeningSocket>, OperationError>> {
+        Box::pin(async move {
+            let request = Request::Sockets { instance: instance.to_string() };
+            match self.call_again(request).await? {
+                (Reply::Sockets { sockets }, _) => Ok(sockets),
+                (reply, _) => Err(refused(reply, || self.index().why_not_found(instance, None))),
+            }
+        })
     }
 
     fn signal(

@@ -1,6 +1,8 @@
 //! From the model to what the launcher takes, and back.
 
 use crate::prepared::{Prepared, Warm};
+use crate::process::index::Main;
+use crate::runtime::ProcessState;
 use minicbor::{Decode, Encode};
 use spawnery_model::{
     Exit, Id, InstanceId, LimitReached, Network, Notice, Process, RuntimeKind, StartOrder,
@@ -8,7 +10,7 @@ use spawnery_model::{
 };
 use spawnery_node::{Found, Noted};
 use spawnery_sandbox::limits::{POOLED_MAX, POOLS_MAX};
-use spawnery_sandbox::protocol::{InstanceInfo, InstanceState, WarmSpec};
+use spawnery_sandbox::protocol::{InstanceInfo, InstanceState, ProcessDescription, WarmSpec};
 use spawnery_sandbox::spec::{self, EgressRule, EgressSpec, FileSpec, LeaseSpec, SandboxSpec};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -200,7 +202,22 @@ pub(super) fn exit(exit: &spec::Exit) -> Exit {
             spec::LimitReached::Disk => LimitReached::Disk,
             spec::LimitReached::Transfer => LimitReached::Transfer,
             spec::LimitReached::KeyLease => LimitReached::KeyLease,
+            spec::LimitReached::Time => LimitReached::Time,
         }),
+    }
+}
+
+/// One process, of which the launcher does not know everything if it is the main one.
+pub(super) fn process_state(found: ProcessDescription, main: &Main) -> ProcessState {
+    let is_main = found.process == 0;
+    let told = found.exit.as_ref().map(exit);
+    ProcessState {
+        process: found.process,
+        run: if is_main { main.run.clone() } else { found.argv },
+        terminal: found.terminal,
+        started_at: Timestamp(found.started_ms),
+        // What ended with its launcher, or without a word, ended as the main process did.
+        exit: told.or_else(|| main.exit.clone()),
     }
 }
 

@@ -15,7 +15,7 @@ use std::ffi::OsString;
 #[cfg(feature = "docker")]
 pub(crate) use follow::meant;
 pub(crate) use follow::{End, end_of_code, follow, let_go_of_streams};
-pub(crate) use process::{Passwd, Process, user};
+pub(crate) use process::{Process, main_account, user};
 
 /// What a stand-in is told.
 #[derive(Debug, Encode, Decode)]

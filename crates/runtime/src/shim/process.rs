@@ -1,5 +1,6 @@
 //! What a process is started with, by the rules of the process runtime.
 
+use spawnery_sandbox::accounts::{self, Account};
 use spawnery_sandbox::limits::USER_ID;
 use spawnery_sandbox::spec::{ExecSpec, SandboxSpec, UserSpec};
 
@@ -15,26 +16,13 @@ pub(crate) struct Process {
     pub(crate) user: UserSpec,
 }
 
-/// What `/etc/passwd` of a root says of a user.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Passwd {
-    pub(crate) name: String,
-    pub(crate) home: String,
-}
-
-impl Passwd {
-    /// The entry of a user, or what is assumed of one without.
-    pub(crate) fn find(passwd: &str, uid: u32) -> Self {
-        let entry = passwd.lines().find_map(|line| {
-            let fields: Vec<&str> = line.split(':').collect();
-            let [name, _, number, _, _, home, ..] = fields[..] else {
-                return None;
-            };
-            (number.parse() == Ok(uid)).then(|| (name.to_owned(), home.to_owned()))
-        });
-        let (name, home) = entry.unwrap_or_else(|| (uid.to_string(), "/".to_owned()));
-        let home = if home.starts_with('/') { home } else { "/".to_owned() };
-        Self { name, home }
+/// The user of the main process, as `/etc/passwd` of its root has it.
+pub(crate) fn main_account(spec: &SandboxSpec, passwd: &str) -> Account {
+    let user = user(spec);
+    // The ids are those that were ordered, whatever the root says.
+    match accounts::resolve(&user.uid.to_string(), passwd, "") {
+        Ok(Account { name, home, .. }) => Account { user, name, home },
+        Err(_) => Account { name: user.uid.to_string(), home: "/".to_owned(), user },
     }
 }
 
@@ -48,7 +36,7 @@ pub(crate) fn user(spec: &SandboxSpec) -> UserSpec {
 
 impl Process {
     /// The main process, or the further one `exec`.
-    pub(crate) fn new(spec: &SandboxSpec, exec: Option<&ExecSpec>, passwd: &Passwd) -> Self {
+    pub(crate) fn new(spec: &SandboxSpec, exec: Option<&ExecSpec>, account: &Account) -> Self {
         let (argv, given, dir) = match exec {
             None => (&spec.argv, &spec.env, &spec.working_directory),
             Some(exec) => (&exec.argv, &exec.env, &exec.working_directory),
@@ -57,8 +45,8 @@ impl Process {
         let mut env: Vec<(&str, &str)> = Vec::new();
         let defaults = [
             ("PATH", PATH),
-            ("HOME", &passwd.home),
-            ("USER", &passwd.name),
+            ("HOME", &account.home),
+            ("USER", &account.name),
             ("LANG", "C.UTF-8"),
             ("HOSTNAME", &spec.hostname),
             ("TMPDIR", "/tmp"),
@@ -73,7 +61,7 @@ impl Process {
             argv: argv.clone(),
             working_directory: dir.clone().unwrap_or_else(|| home.to_owned()),
             env: env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
-            user: user(spec),
+            user: account.user.clone(),
         }
     }
 }
@@ -83,11 +71,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_user_has_the_home_that_the_root_says_or_none() {
-        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad\nx:x:7:7::relative:/bin/sh\n";
+    fn the_main_user_has_the_home_that_the_root_says_or_none() {
+        let passwd = "root:x:0:0:root:/root:/bin/sh\nbad\nx:x:7:8::relative:/bin/sh\n";
         for (uid, name, home) in [(0, "root", "/root"), (7, "x", "/"), (9, "9", "/")] {
-            let expected = Passwd { name: name.to_owned(), home: home.to_owned() };
-            assert_eq!(Passwd::find(passwd, uid), expected);
+            let mut spec = SandboxSpec::new(["true"]);
+            let user = UserSpec { uid, gid: 5, groups: vec![6] };
+            spec.user = Some(user.clone());
+            let (name, home) = (name.to_owned(), home.to_owned());
+            assert_eq!(main_account(&spec, passwd), Account { user, name, home });
         }
     }
 
@@ -96,8 +87,8 @@ mod tests {
         let mut spec = SandboxSpec::new(["true"]);
         spec.env = vec![("HOME".to_owned(), "/work".to_owned())];
         spec.secret_env = Some(vec![("TOKEN".to_owned(), "hunter2".to_owned())]);
-        let passwd = Passwd { name: "user".to_owned(), home: "/home/user".to_owned() };
-        let process = Process::new(&spec, None, &passwd);
+        let account = main_account(&spec, "user:x:1000:1000::/home/user:/bin/sh");
+        let process = Process::new(&spec, None, &account);
         assert_eq!(process.working_directory, "/work");
         assert_eq!(process.env.iter().filter(|it| it.starts_with("HOME=")).count(), 1);
         assert!(process.env.contains(&"TOKEN=hunter2".to_owned()));

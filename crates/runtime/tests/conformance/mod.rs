@@ -1,10 +1,12 @@
 //! What holds for every runtime. Each function is one promise.
 
 mod bounds;
+mod inside;
 mod sessions;
 mod survival;
 
 pub use bounds::*;
+pub use inside::*;
 pub use sessions::*;
 pub use survival::*;
 
@@ -14,7 +16,7 @@ use spawnery_model::{
     StartOrder, Stop,
 };
 use spawnery_runtime::{
-    DialError, Event, Events, ExecOrder, Log, OperationError, Prepared, Runtime,
+    DialError, Event, Events, ExecOrder, ListeningSocket, Log, OperationError, Prepared, Runtime,
 };
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -29,6 +31,10 @@ macro_rules! conformance_tests {
             an_instance_ends_with_its_code_and_all_its_output,
             a_program_that_does_not_exist_is_a_failed_start,
             a_further_process_shares_the_surroundings_of_its_instance,
+            a_further_process_runs_as_the_user_that_is_named,
+            a_further_process_beyond_its_time_ends_with_what_it_started,
+            a_terminal_is_given_or_refused_with_the_reason,
+            the_processes_of_an_instance_are_listed,
             what_is_written_to_a_standard_input_arrives,
             a_port_is_reached_once_something_listens,
             memory_beyond_the_limit_ends_it_as_out_of_memory,
@@ -117,6 +123,9 @@ pub fn exec(run: &[&str]) -> ExecOrder {
         env: BTreeMap::new(),
         working_directory: None,
         stdin: false,
+        user: None,
+        terminal: None,
+        timeout: None,
     }
 }
 
@@ -253,6 +262,8 @@ pub async fn a_port_is_reached_once_something_listens(mut world: World) {
         }
     };
     soon("an open port", listening).await;
+    let sockets = runtime.sockets(id).await.expect("it runs");
+    assert_eq!(sockets, [ListeningSocket { port: 8080, loopback_only: false }]);
     let mut stream = runtime.dial(id, 8080).await.expect("it listens");
     stream.write_all(b"hello\n").await.expect("written");
     let mut answer = String::new();

@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 use crate::fd_passing::{recv_with_fds, send_with_fds};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::protocol::DialError;
-use crate::spec::{FileSpec, SecretFile};
+use crate::spec::{FileSpec, SecretFile, WindowSize};
 
 /// From the launcher to the init. Without `Debug`, because it may hold secrets.
 #[derive(Encode, Decode)]
@@ -19,7 +19,7 @@ pub(crate) enum ToInit {
     Mapped,
     /// Run a process. Its three standard streams are attached, and then what is mounted.
     #[n(1)]
-    Run(#[n(0)] Run),
+    Run(#[n(0)] Box<Run>),
     /// Send a signal.
     #[n(2)]
     Signal {
@@ -42,6 +42,12 @@ pub(crate) enum ToInit {
     /// Enter the attached network namespace.
     #[n(5)]
     JoinNetwork,
+    /// Kill a process and all that it has started.
+    #[n(6)]
+    KillTree {
+        #[n(0)]
+        process: u32,
+    },
 }
 
 /// A process to run.
@@ -58,6 +64,12 @@ pub(crate) struct Run {
     /// With the main process, and only with it.
     #[n(4)]
     pub(crate) personal: Option<Personal>,
+    /// As whom it runs, if not as the main process.
+    #[n(5)]
+    pub(crate) user: Option<String>,
+    /// The size of the terminal that takes the place of the attached streams.
+    #[n(6)]
+    pub(crate) terminal: Option<WindowSize>,
 }
 
 /// What makes a prepared sandbox that of one instance.
@@ -141,6 +153,12 @@ pub(crate) enum FromInit {
     Device {
         #[n(0)]
         ethernet: bool,
+    },
+    /// The terminal of a process is made; its other side is attached. Comes before `Started`.
+    #[n(7)]
+    Terminal {
+        #[n(0)]
+        process: u32,
     },
 }
 

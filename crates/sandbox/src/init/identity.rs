@@ -1,6 +1,8 @@
 //! As whom the processes of a sandbox run, and what they may do.
 
 use super::inside::Inside;
+use super::{AtStep, StepError};
+use crate::accounts::{self, Account};
 use crate::kind::Kind;
 use crate::limits::PASSWD_BYTES_MAX;
 use crate::protections::Protections;
@@ -46,6 +48,8 @@ pub(super) struct Identity {
     /// The name, or the number where the root does not know it.
     pub(super) name: String,
     pub(super) home: String,
+    /// What user 0 may do: nothing where the main process is not user 0.
+    of_root: u64,
     /// What is on.
     pub(super) protections: Protections,
 }
@@ -55,7 +59,26 @@ impl Identity {
     pub(super) fn new(kind: &Kind, rootfs: &Rootfs) -> Self {
         let Rootfs { rootful, protections, .. } = *rootfs;
         let (user, name) = (kind.user.clone(), kind.user.uid.to_string());
-        Self { user, rootful, name, home: "/".to_owned(), protections }
+        let of_root = if user.uid == 0 { OF_ROOT } else { 0 };
+        Self { user, rootful, name, home: "/".to_owned(), of_root, protections }
+    }
+
+    /// That of another user of the same sandbox, who may do no more than the first one.
+    pub(super) fn of_another(&self, written: &str) -> Result<Self, StepError> {
+        let inside = Inside::new().at("open the root")?;
+        let read = |path: &str| {
+            let bytes = inside.read(path, PASSWD_BYTES_MAX).unwrap_or_default();
+            String::from_utf8_lossy(&bytes).into_owned()
+        };
+        let failed = |reason| StepError { step: format!("find the user {written}"), reason };
+        let found = accounts::resolve(written, &read("/etc/passwd"), &read("/etc/group"));
+        let Account { user, name, home } = found.map_err(failed)?;
+        if !self.rootful && (user.uid, user.gid) != (self.user.uid, self.user.gid) {
+            let UserSpec { uid, gid, .. } = self.user;
+            let reason = format!("its launcher has no root, so that {uid}:{gid} is its only user");
+            return Err(failed(reason));
+        }
+        Ok(Self { user, name, home, ..self.clone() })
     }
 
     /// Looks the name and the home up in the root's `/etc/passwd` (`passwd(5)`).
@@ -68,7 +91,7 @@ impl Identity {
 
     /// Capabilities of the processes.
     pub(super) fn capabilities(&self) -> u64 {
-        if self.user.uid == 0 { OF_ROOT } else { 0 }
+        if self.user.uid == 0 { self.of_root } else { 0 }
     }
 
     /// Capabilities of the init once the sandbox is set up: its own, and what it hands on.

@@ -13,8 +13,10 @@ mod personal;
 mod process;
 mod root;
 mod setup;
+pub(crate) mod terminal;
 mod tool;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -27,12 +29,14 @@ use seccompiler::BpfProgram;
 use self::control::{FromInit, Run, ToInit};
 use self::dial::Dials;
 use self::identity::Identity;
+use self::process::Streams;
 use self::tool::{Running, Tool};
 use crate::kind::Kind;
 use crate::network::device::{self, Framing};
 use crate::protections::Protection;
 use crate::rootfs::Rootfs;
-use crate::sys;
+use crate::spec::WindowSize;
+use crate::{sys, tree};
 
 /// What the launcher decided before the fork.
 #[derive(Debug)]
@@ -108,12 +112,20 @@ struct Init<'a> {
     plan: &'a Plan<'a>,
     identity: Identity,
     /// The processes that were asked for, by their id in this PID namespace.
-    processes: BTreeMap<i32, u32>,
+    processes: BTreeMap<i32, Known>,
     dials: Dials,
     /// The file of the TUN devices, until it is known whether the instance needs one.
     tun: Option<OwnedFd>,
     /// Once the main process was asked for, if it is a tool's.
     tool: Option<Tool>,
+}
+
+/// A process that was asked for.
+#[derive(Clone, Copy)]
+struct Known {
+    number: u32,
+    /// The process that a tool has started for it in this PID namespace.
+    inner: Option<i32>,
 }
 
 impl Init<'_> {
@@ -161,9 +173,13 @@ impl Init<'_> {
 
     fn handle(&mut self, message: ToInit, fds: Vec<OwnedFd>) -> io::Result<()> {
         match message {
-            ToInit::Run(run) => self.run(run, fds),
+            ToInit::Run(run) => self.run(*run, fds),
             ToInit::Signal { process, signal } => {
                 self.signal(process, signal);
+                Ok(())
+            }
+            ToInit::KillTree { process } => {
+                self.kill_tree(process);
                 Ok(())
             }
             ToInit::Dial { id, port } => self.dials.begin(&self.plan.control, id, port),
@@ -182,7 +198,9 @@ impl Init<'_> {
         let process = run.process;
         match self.try_run(run, &fds) {
             Ok(Running { pid, inner, of_host }) => {
-                self.processes.insert(pid.as_raw_nonzero().get(), process);
+                let inner_pid = inner.map(|inner| inner.as_raw_nonzero().get());
+                let entry = Known { number: process, inner: inner_pid };
+                self.processes.insert(pid.as_raw_nonzero().get(), entry);
                 let seen = inner.unwrap_or(pid);
                 let pidfd =
                     rustix::process::pidfd_open(seen, rustix::process::PidfdFlags::empty()).ok();
@@ -219,8 +237,35 @@ impl Init<'_> {
         if let Some(personal) = &run.personal {
             setup::make_personal(personal, mounts, self.plan, &mut self.identity)?;
         }
-        let pid = process::spawn(&run, streams, &self.identity)?;
+        let identity = match &run.user {
+            Some(user) => Cow::Owned(self.identity.of_another(user)?),
+            None => Cow::Borrowed(&self.identity),
+        };
+        let terminal = match run.terminal {
+            Some(size) => Some(self.make_terminal(run.process, size, &identity)?),
+            None => None,
+        };
+        let streams = match &terminal {
+            Some(terminal) => Streams::Terminal(terminal.as_fd()),
+            None => Streams::Separate(streams),
+        };
+        let pid = process::spawn(&run, streams, &identity)?;
         Ok(Running { pid, inner: None, of_host: None })
+    }
+
+    /// Makes a terminal of the sandbox's own, hands its other side over, and gives the side of the
+    /// process.
+    fn make_terminal(
+        &self,
+        process: u32,
+        size: WindowSize,
+        identity: &Identity,
+    ) -> Result<OwnedFd, StepError> {
+        let (controller, terminal) = terminal::make(size, identity).at("make the terminal")?;
+        let message = FromInit::Terminal { process };
+        control::send(&self.plan.control, &message, &[controller.as_fd()])
+            .at("hand the terminal over")?;
+        Ok(terminal)
     }
 
     /// Makes the interface of a private network, while this process still may.
@@ -233,11 +278,26 @@ impl Init<'_> {
     }
 
     fn signal(&self, process: u32, signal: i32) {
-        let pid = self.processes.iter().find(|(_, number)| **number == process);
-        if let Some((pid, _)) = pid {
+        if let Some((pid, _)) = self.find(process) {
             // It may have ended just now, but it is not reaped yet, so this hits nobody else.
-            let _ = sys::kill(*pid, signal);
+            let _ = sys::kill(pid, signal);
         }
+    }
+
+    /// Kills what was asked for and all that it has started. Without a namespace of processes it is
+    /// only the process itself.
+    fn kill_tree(&self, process: u32) {
+        match self.find(process) {
+            Some((pid, known)) if self.plan.rootfs.protections.has(Protection::PidNamespace) => {
+                tree::kill_tree(known.inner.unwrap_or(pid));
+            }
+            _ => self.signal(process, libc::SIGKILL),
+        }
+    }
+
+    fn find(&self, process: u32) -> Option<(i32, Known)> {
+        let mut all = self.processes.iter();
+        all.find(|(_, known)| known.number == process).map(|(pid, known)| (*pid, *known))
     }
 
     /// Reaps all that ended, also orphans; true if the main process was among them, and with it
@@ -260,7 +320,9 @@ impl Init<'_> {
 
     /// Tells of a process that was asked for; what is to be told of the main one is returned.
     fn note_end(&mut self, pid: Pid, status: WaitStatus) -> io::Result<Option<FromInit>> {
-        let Some(process) = self.processes.remove(&pid.as_raw_nonzero().get()) else {
+        let Some(Known { number: process, .. }) =
+            self.processes.remove(&pid.as_raw_nonzero().get())
+        else {
             return Ok(None);
         };
         let (code, signal) = (status.exit_status(), status.terminating_signal());

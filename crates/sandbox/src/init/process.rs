@@ -3,7 +3,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, Read, Write};
-use std::os::fd::RawFd;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::path::Path;
 
 use rustix::pipe::PipeFlags;
@@ -18,9 +18,22 @@ use crate::sys;
 
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Where the standard streams of a process come from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Streams<'a> {
+    /// One descriptor for each.
+    Separate([RawFd; 3]),
+    /// A terminal, which becomes that of its session.
+    Terminal(BorrowedFd<'a>),
+}
+
 /// Forks, restricts the child and runs the program in it. Returns when the program runs, or
 /// with the reason why it does not.
-pub(super) fn spawn(run: &Run, streams: [RawFd; 3], identity: &Identity) -> Result<Pid, StepError> {
+pub(super) fn spawn(
+    run: &Run,
+    streams: Streams<'_>,
+    identity: &Identity,
+) -> Result<Pid, StepError> {
     let program = Program::new(run, identity).at("read the arguments")?;
     let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at("make a pipe")?;
     let pid = sys::fork().at("fork")?;
@@ -100,14 +113,14 @@ fn c_strings(strings: impl IntoIterator<Item = String>) -> io::Result<Vec<CStrin
 }
 
 /// In the child: gives everything up, then runs the program. Returns only an error.
-fn become_program(program: &Program, streams: [RawFd; 3], identity: &Identity) -> StepError {
+fn become_program(program: &Program, streams: Streams<'_>, identity: &Identity) -> StepError {
     match restrict(program, streams, identity) {
         Ok(()) => run_program(program),
         Err(error) => error,
     }
 }
 
-fn restrict(program: &Program, streams: [RawFd; 3], identity: &Identity) -> Result<(), StepError> {
+fn restrict(program: &Program, streams: Streams<'_>, identity: &Identity) -> Result<(), StepError> {
     let protections = identity.protections;
     if protections.has(Protection::OwnSession) {
         rustix::process::setsid().at("begin a session")?;
@@ -115,6 +128,15 @@ fn restrict(program: &Program, streams: [RawFd; 3], identity: &Identity) -> Resu
     if protections.has(Protection::OomScore) {
         raise_oom_score();
     }
+    let streams = match streams {
+        Streams::Separate(streams) => streams,
+        Streams::Terminal(terminal) => {
+            if protections.has(Protection::OwnSession) {
+                rustix::process::ioctl_tiocsctty(terminal).at("take the terminal")?;
+            }
+            [terminal.as_raw_fd(); 3]
+        }
+    };
     for (from, to) in streams.into_iter().zip(0..) {
         sys::dup_onto(from, to).at("take over the standard streams")?;
     }

@@ -87,12 +87,23 @@ impl Tool {
             env: run.env.clone(),
             working_directory: run.working_directory.clone(),
             stdin_pipe: false,
+            user: run.user.clone(),
+            terminal: None,
+            timeout_ms: None,
         });
         let env = if process == 0 { run.env } else { Vec::new() };
         let job = Job { instance: self.instance.clone(), spec: self.spec.clone(), process, exec };
         let job = memory_file(&job).at("hand over the job")?;
         let argv = self.argv.clone();
-        let run = Run { process, argv, env, working_directory: None, personal: None };
+        let run = Run {
+            process,
+            argv,
+            env,
+            working_directory: None,
+            personal: None,
+            user: None,
+            terminal: None,
+        };
         let program = Program::new(&run, identity).at("read the arguments")?;
         let (reader, writer) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC).at("make a pipe")?;
         let pid = sys::fork().at("fork")?;

@@ -60,6 +60,8 @@ pub(super) struct Launcher {
     /// Numbers of living instances.
     pub(super) running: BTreeMap<String, u64>,
     pub(super) next_token: u64,
+    /// When which further process has run for as long as it may.
+    pub(super) deadlines: BTreeSet<(Instant, u64, u32)>,
     /// Output that subscribers have not been told of.
     pub(super) fresh_output: BTreeSet<(u64, u32)>,
     pub(super) sweeper: Option<(u64, OwnedFd)>,
@@ -118,6 +120,7 @@ impl Launcher {
             sandboxes: BTreeMap::new(),
             running: BTreeMap::new(),
             next_token: 1,
+            deadlines: BTreeSet::new(),
             fresh_output: BTreeSet::new(),
             sweeper: None,
             disk_at: None,
@@ -247,6 +250,7 @@ impl Launcher {
             sweep,
             self.next_memory_poll,
             self.networks.restart_at(),
+            self.deadlines.first().map(|(at, ..)| *at),
         ];
         let next = kills.chain(once.into_iter().flatten()).min()?;
         let left = next.saturating_duration_since(Instant::now());
@@ -263,6 +267,7 @@ impl Launcher {
         if self.sweeper.is_none() && self.sweep_at.is_some_and(|at| at <= now) {
             self.sweep_when_calm(now);
         }
+        self.end_overdue(now);
         self.end_surplus(now);
         self.account(now);
         self.watch_memory(now);

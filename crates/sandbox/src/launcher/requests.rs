@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
 use super::core::{Ending, Launcher};
@@ -11,11 +12,14 @@ use super::sandbox::{Asker, Phase, Process, Sandbox};
 use super::{store, tool};
 use crate::cgroup;
 use crate::init::control::{self, ToInit};
+use crate::init::terminal;
 use crate::limits::NOTE_BYTES_MAX;
 use crate::protections::Protection;
-use crate::protocol::{Description, InstanceInfo, InstanceState, ProcessInfo, Reply, Request};
+use crate::protocol::{
+    Description, InstanceInfo, InstanceState, ListeningSocket, ProcessInfo, Reply, Request,
+};
 use crate::rootfs::UsrView;
-use crate::spec::is_instance_id;
+use crate::spec::{WindowSize, is_instance_id};
 use crate::sys;
 
 /// Last output in a list, in bytes, so that the list of very many instances still is a frame.
@@ -51,6 +55,11 @@ impl Launcher {
             Request::Pools => Some(self.pool_infos()),
             Request::Renew { heard_ms } => Some(self.renew(heard_ms)),
             Request::Note { instance, note } => Some(self.note(&instance, note)),
+            Request::Resize { instance, process, size } => {
+                Some(self.resize(&instance, process, size))
+            }
+            Request::Processes { instance } => Some(self.processes(&instance)),
+            Request::Sockets { instance } => Some(self.sockets(&instance)),
         }
     }
 
@@ -186,12 +195,52 @@ impl Launcher {
         let Some((_, sandbox)) = self.find(instance) else {
             return Reply::NotFound;
         };
-        let mut open = Vec::new();
+        let mut open: Vec<u16> = Vec::new();
         for table in ["tcp", "tcp6"] {
             let path = format!("/proc/{}/net/{table}", sandbox.init_pid);
-            open.extend(listening_ports(&fs::read_to_string(path).unwrap_or_default()));
+            let text = fs::read_to_string(path).unwrap_or_default();
+            open.extend(listening_sockets(&text).map(|(port, _)| port));
         }
         Reply::Listening { ports: ports.iter().copied().filter(|it| open.contains(it)).collect() }
+    }
+
+    fn sockets(&mut self, instance: &str) -> Reply {
+        let Some((_, sandbox)) = self.find(instance) else {
+            return Reply::NotFound;
+        };
+        let mut found: BTreeMap<u16, bool> = BTreeMap::new();
+        for table in ["tcp", "tcp6"] {
+            let path = format!("/proc/{}/net/{table}", sandbox.init_pid);
+            let text = fs::read_to_string(path).unwrap_or_default();
+            for (port, loopback_only) in listening_sockets(&text) {
+                *found.entry(port).or_insert(true) &= loopback_only;
+            }
+        }
+        let socket = |(port, loopback_only)| ListeningSocket { port, loopback_only };
+        Reply::Sockets { sockets: found.into_iter().map(socket).collect() }
+    }
+
+    fn processes(&self, instance: &str) -> Reply {
+        if !is_instance_id(instance) || !store::exists(instance) {
+            return Reply::NotFound;
+        }
+        Reply::Processes { processes: store::describe_processes(instance) }
+    }
+
+    fn resize(&mut self, instance: &str, process: u32, size: WindowSize) -> Reply {
+        let Some((_, sandbox)) = self.find(instance) else {
+            return Reply::NotFound;
+        };
+        let Some(found) = sandbox.processes.get(&process).filter(|it| it.status.is_none()) else {
+            return Reply::NotFound;
+        };
+        let Some(terminal) = &found.terminal else {
+            return Reply::Refused { reason: "it has no terminal".into() };
+        };
+        match rustix::termios::tcsetwinsize(terminal, terminal::of_kernel(size)) {
+            Ok(()) => Reply::Done,
+            Err(error) => refused("change the size of its terminal", &error.into()),
+        }
     }
 
     fn describe(&self) -> Reply {
@@ -232,7 +281,9 @@ impl Launcher {
         let Some(found) = sandbox.processes.get_mut(&process) else {
             return Reply::NotFound;
         };
-        let Some(stdin) = &found.stdin else {
+        // A terminal stays open: the end of input is a character there.
+        let eof = eof && found.terminal.is_none();
+        let Some(stdin) = found.terminal.as_ref().or(found.stdin.as_ref()) else {
             return Reply::Refused { reason: "its standard input is closed".into() };
         };
         let mut accepted = 0;
@@ -291,18 +342,41 @@ fn info(name: &str, sandbox: &Sandbox) -> InstanceInfo {
     }
 }
 
-/// Local ports in state LISTEN of a table in the format of `/proc/net/tcp` (`proc_net(5)`).
-fn listening_ports(table: &str) -> Vec<u16> {
+/// Local ports in state LISTEN of a table in the format of `/proc/net/tcp` (`proc_net(5)`), each
+/// with whether its address is one of loopback.
+fn listening_sockets(table: &str) -> impl Iterator<Item = (u16, bool)> {
     const LISTEN: &str = "0A";
-    table
-        .lines()
-        .filter_map(|line| {
-            let mut fields = line.split_ascii_whitespace().skip(1);
-            let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
-            let port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
-            (state == LISTEN).then_some(port)
-        })
-        .collect()
+    table.lines().filter_map(|line| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, _, state) = (fields.next()?, fields.next()?, fields.next()?);
+        let (address, port) = local.rsplit_once(':')?;
+        let port = u16::from_str_radix(port, 16).ok()?;
+        (state == LISTEN).then(|| (port, is_loopback(address)))
+    })
+}
+
+/// Whether an address is one of loopback: each word of it is written as this machine has it in
+/// memory, in hexadecimal.
+fn is_loopback(address: &str) -> bool {
+    let words = address.as_bytes().chunks(8).map(|word| {
+        let word = std::str::from_utf8(word).ok()?;
+        Some(u32::from_str_radix(word, 16).ok()?.to_ne_bytes())
+    });
+    let Some(words) = words.collect::<Option<Vec<_>>>() else {
+        return false;
+    };
+    match words[..] {
+        [v4] => Ipv4Addr::from(v4).is_loopback(),
+        [a, b, c, d] => {
+            let mut bytes = [0; 16];
+            for (to, from) in bytes.chunks_mut(4).zip([a, b, c, d]) {
+                to.copy_from_slice(&from);
+            }
+            let address = Ipv6Addr::from(bytes);
+            address.is_loopback() || address.to_ipv4_mapped().is_some_and(|it| it.is_loopback())
+        }
+        _ => false,
+    }
 }
 
 #[cfg(test)]
@@ -314,7 +388,14 @@ mod tests {
         let table = "  sl  local_address rem_address   st tx_queue rx_queue\n\
             0: 0100007F:1F90 00000000:0000 0A 00000000:00000000\n\
             1: 0100007F:1F91 0100007F:1234 01 00000000:00000000\n\
+            2: 00000000:0050 00000000:0000 0A 00000000:00000000\n\
             rubbish\n 2: x y 0A\n";
-        assert_eq!(listening_ports(table), [8080]);
+        let found: Vec<_> = listening_sockets(table).collect();
+        assert_eq!(found, [(8080, true), (80, false)]);
+        let table = "0: 00000000000000000000000001000000:0051 0:0 0A\n\
+            1: 00000000000000000000000000000000:0052 0:0 0A\n\
+            2: 0000000000000000FFFF00000100007F:0053 0:0 0A\n";
+        let found: Vec<_> = listening_sockets(table).collect();
+        assert_eq!(found, [(81, true), (82, false), (83, true)]);
     }
 }

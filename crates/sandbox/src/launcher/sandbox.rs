@@ -113,6 +113,10 @@ pub(crate) struct Process {
     /// Tokens of the pipes that are still open.
     pub(crate) pipes: BTreeMap<u64, (Stream, OwnedFd)>,
     pub(crate) stdin: Option<OwnedFd>,
+    /// Our side of its terminal, if it has one.
+    pub(crate) terminal: Option<OwnedFd>,
+    /// Whether it was ended because it ran too long.
+    pub(crate) timed_out: bool,
     /// Who waits for the start, if it is not the main process.
     pub(crate) asker: Option<Asker>,
     /// Process id on the host, once it runs; 0 if it had ended before it could be seen.
@@ -131,8 +135,7 @@ pub(crate) struct Process {
 #[derive(Debug)]
 pub(crate) struct Streams {
     pub(crate) stdin: Option<OwnedFd>,
-    pub(crate) stdout: OwnedFd,
-    pub(crate) stderr: OwnedFd,
+    pub(crate) output: Vec<(Stream, OwnedFd)>,
     pub(crate) theirs: [OwnedFd; 3],
 }
 
@@ -152,7 +155,14 @@ impl Streams {
         } else {
             (fs::File::open("/dev/null")?.into(), None)
         };
-        Ok(Self { stdin, stdout, stderr, theirs: [their_stdin, their_stdout, their_stderr] })
+        let output = vec![(Stream::Stdout, stdout), (Stream::Stderr, stderr)];
+        Ok(Self { stdin, output, theirs: [their_stdin, their_stdout, their_stderr] })
+    }
+
+    /// Those of a process whose terminal is made inside.
+    pub(crate) fn none() -> io::Result<Self> {
+        let null = || fs::File::open("/dev/null").map(OwnedFd::from);
+        Ok(Self { stdin: None, output: Vec::new(), theirs: [null()?, null()?, null()?] })
     }
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::core::{Launcher, now_ms};
 use super::disk;
@@ -11,12 +12,12 @@ use super::network::{PrivateNetwork, RESOLV_CONF};
 use super::quota::Projects;
 use super::requests::refused;
 use super::sandbox::{Asker, Phase, Process, Sandbox, SecretEnv, SpawnError, Streams, kill};
-use super::store::{self, Failure, Meta};
+use super::store::{self, Failure, Meta, ProcessMeta};
 use crate::cgroup::{Controller, Limits};
 use crate::init::control::{self, Personal, Run, ToInit};
 use crate::kind::Kind;
 use crate::limits::{LOG_BYTES_MAX_DEFAULT, PROCESSES_MAX};
-use crate::log::{LogWriter, Stream};
+use crate::log::LogWriter;
 use crate::protections::{Protection, Protections};
 use crate::protocol::Reply;
 use crate::rootfs::{self, Rootfs};
@@ -152,26 +153,35 @@ impl Launcher {
                 secret_files: spec.secret_files.unwrap_or_default(),
                 private_network,
             }),
+            user: None,
+            terminal: None,
         };
-        let how = Attached { stdin_pipe: spec.stdin_pipe, mounts: trees, asker: None };
+        let how =
+            Attached { stdin_pipe: spec.stdin_pipe, mounts: trees, asker: None, timeout_ms: None };
         self.run(number, run, log, how).map_err(at("start the main process"))
     }
 
     /// Asks the init to run a process.
     fn run(&mut self, number: u64, run: Run, log: LogWriter, how: Attached) -> io::Result<()> {
-        let streams = Streams::new(how.stdin_pipe, self.workshop.rootfs.protections)?;
+        let streams = match run.terminal {
+            None => Streams::new(how.stdin_pipe, self.workshop.rootfs.protections)?,
+            Some(_) => Streams::none()?,
+        };
         let process = run.process;
-        let pipes = [(Stream::Stdout, streams.stdout), (Stream::Stderr, streams.stderr)];
-        let pipes = self.watch_pipes(number, process, pipes)?;
+        let pipes = self.watch_pipes(number, process, streams.output)?;
+        let deadline =
+            how.timeout_ms.and_then(|ms| Instant::now().checked_add(Duration::from_millis(ms)));
         let Some(sandbox) = self.sandboxes.get_mut(&number) else {
             return Ok(());
         };
         let theirs: Vec<_> = streams.theirs.iter().chain(&how.mounts).map(AsFd::as_fd).collect();
-        control::send(&sandbox.control, &ToInit::Run(run), &theirs)?;
+        control::send(&sandbox.control, &ToInit::Run(Box::new(run)), &theirs)?;
         let entry = Process {
             log,
             pipes,
             stdin: streams.stdin,
+            terminal: None,
+            timed_out: false,
             asker: how.asker,
             pid: None,
             of_host: None,
@@ -180,6 +190,7 @@ impl Launcher {
             reported: false,
         };
         sandbox.processes.insert(process, entry);
+        self.deadlines.extend(deadline.map(|at| (at, number, process)));
         self.note_start(number);
         Ok(())
     }
@@ -203,7 +214,7 @@ impl Launcher {
         // Its pipes end by themselves; there is no exit to report, and nothing to be found that
         // could be taken for a process that runs.
         found.reported = true;
-        let _ = fs::remove_dir_all(sandbox.dir.join("log").join(process.to_string()));
+        store::remove_process(&sandbox.dir, process);
         if let Some(asker) = found.asker.take() {
             self.reply(asker, Reply::StartFailed { step, reason });
         }
@@ -249,6 +260,10 @@ impl Launcher {
         if sandbox.processes.get(&0).is_none_or(|main| main.pid.is_none()) {
             return Some(Reply::NotFound);
         }
+        if sandbox.tool.is_some() && spec.terminal.is_some() {
+            let reason = "its runtime gives no terminals; leave it out, or use the process runtime";
+            return Some(Reply::Refused { reason: reason.into() });
+        }
         let dir = sandbox.dir.join("log").join(exec.to_string());
         match rootfs::make_dir(&dir, 0o700, None) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -257,16 +272,21 @@ impl Launcher {
             Err(error) => return Some(refused("make the log", &error)),
             Ok(()) => {}
         }
-        let log = LogWriter::new(dir.clone(), LOG_BYTES_MAX_DEFAULT);
-        let ExecSpec { argv, env, working_directory, stdin_pipe } = spec;
+        // Without space on disk, lists show less of it.
+        let _ = store::save_process(&sandbox.dir, exec, &ProcessMeta::new(&spec));
+        let log = LogWriter::new(dir, LOG_BYTES_MAX_DEFAULT);
+        let ExecSpec { argv, env, working_directory, stdin_pipe, user, terminal, timeout_ms } =
+            spec;
         // What the caller gives comes last, and so counts.
         let env = sandbox.secret_env.0.iter().cloned().chain(env).collect();
-        let run = Run { process: exec, argv, env, working_directory, personal: None };
-        let how = Attached { stdin_pipe, mounts: Vec::new(), asker: Some(asker) };
+        let personal = None;
+        let run = Run { process: exec, argv, env, working_directory, personal, user, terminal };
+        let how = Attached { stdin_pipe, mounts: Vec::new(), asker: Some(asker), timeout_ms };
+        let instance_dir = sandbox.dir.clone();
         match self.run(number, run, log, how) {
             Ok(()) => None,
             Err(error) => {
-                let _ = fs::remove_dir_all(dir);
+                store::remove_process(&instance_dir, exec);
                 Some(refused("start the process", &error))
             }
         }
@@ -279,6 +299,8 @@ struct Attached {
     /// What is mounted for it.
     mounts: Vec<OwnedFd>,
     asker: Option<Asker>,
+    /// Milliseconds that it may run.
+    timeout_ms: Option<u64>,
 }
 
 /// Detached views of what is to be mounted.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `instances/ID/meta` | written before the start |
 //! | `instances/ID/failed` | the start failed |
+//! | `instances/ID/process-N` | what is known of the further process N, written before its start |
 //! | `instances/ID/exit-N` | process N ended |
 //! | `instances/ID/log/N/` | output of process N |
 //! | `instances/ID/layer/` | private writable layers |
@@ -15,8 +16,10 @@ use std::path::{Path, PathBuf};
 
 use minicbor::{Decode, Encode};
 
-use crate::protocol::{InstanceInfo, InstanceState, ProcessInfo};
-use crate::spec::{Exit, is_instance_id};
+use super::core::now_ms;
+use crate::limits::{PROCESS_WORDS_BYTES_MAX, PROCESSES_LISTED_MAX};
+use crate::protocol::{InstanceInfo, InstanceState, ProcessDescription, ProcessInfo};
+use crate::spec::{ExecSpec, Exit, is_instance_id};
 
 /// Folder of all instances.
 pub(crate) const INSTANCES_DIR: &str = "instances";
@@ -48,6 +51,34 @@ pub(crate) struct Failure {
     pub(crate) reason: String,
 }
 
+/// What is known of a further process before it starts.
+#[derive(Debug, Clone, Default, Encode, Decode)]
+#[cbor(map)]
+pub(crate) struct ProcessMeta {
+    #[n(0)]
+    argv: Vec<String>,
+    #[n(1)]
+    started_ms: u64,
+    #[n(2)]
+    terminal: bool,
+}
+
+impl ProcessMeta {
+    /// What is kept of a process that is about to be started.
+    pub(crate) fn new(spec: &ExecSpec) -> Self {
+        let (mut argv, mut left) = (Vec::new(), PROCESS_WORDS_BYTES_MAX);
+        for word in &spec.argv {
+            let Some(rest) = left.checked_sub(word.len() + 1) else {
+                argv.push("…".to_owned());
+                break;
+            };
+            left = rest;
+            argv.push(word.clone());
+        }
+        Self { argv, started_ms: now_ms(), terminal: spec.terminal.is_some() }
+    }
+}
+
 /// Folder of an instance.
 pub(crate) fn instance_dir(instance: &str) -> PathBuf {
     Path::new(INSTANCES_DIR).join(instance)
@@ -66,6 +97,38 @@ pub(crate) fn save_meta(dir: &Path, meta: &Meta) -> io::Result<()> {
 /// Writes how a process ended, so that a reader sees all of it or nothing.
 pub(crate) fn save_exit(dir: &Path, process: u32, exit: &Exit) -> io::Result<()> {
     save(dir, &format!("exit-{process}"), &encode(exit))
+}
+
+/// Writes what is known of a further process before its start.
+pub(crate) fn save_process(dir: &Path, process: u32, meta: &ProcessMeta) -> io::Result<()> {
+    fs::write(dir.join(format!("process-{process}")), encode(meta))
+}
+
+/// Removes what is known of a further process that was not started.
+pub(crate) fn remove_process(dir: &Path, process: u32) {
+    let _ = fs::remove_file(dir.join(format!("process-{process}")));
+    let _ = fs::remove_dir_all(dir.join("log").join(process.to_string()));
+}
+
+/// The latest processes of an instance, with all that is known of them.
+pub(crate) fn describe_processes(instance: &str) -> Vec<ProcessDescription> {
+    let dir = instance_dir(instance);
+    let numbers = process_numbers(&dir);
+    let first = numbers.len().saturating_sub(PROCESSES_LISTED_MAX);
+    let describe = |process: &u32| {
+        let meta: Option<ProcessMeta> = match process {
+            0 => None,
+            process => load(&dir.join(format!("process-{process}"))),
+        };
+        let meta = meta.unwrap_or_else(|| ProcessMeta {
+            started_ms: load::<Meta>(&dir.join("meta")).map_or(0, |meta| meta.started_ms),
+            ..ProcessMeta::default()
+        });
+        let ProcessMeta { argv, started_ms, terminal } = meta;
+        let exit = load(&dir.join(format!("exit-{process}")));
+        ProcessDescription { process: *process, argv, started_ms, terminal, exit }
+    };
+    numbers.get(first..).unwrap_or_default().iter().map(describe).collect()
 }
 
 /// Writes why the start failed.
@@ -114,6 +177,12 @@ pub(crate) fn info(instance: &str) -> InstanceInfo {
 
 /// All processes that an instance ever had.
 fn processes(dir: &Path) -> Vec<ProcessInfo> {
+    let exit = |process: u32| load(&dir.join(format!("exit-{process}")));
+    let numbers = process_numbers(dir).into_iter();
+    numbers.map(|process| ProcessInfo { process, exit: exit(process) }).collect()
+}
+
+fn process_numbers(dir: &Path) -> Vec<u32> {
     let mut numbers: Vec<u32> = fs::read_dir(dir.join("log"))
         .into_iter()
         .flatten()
@@ -121,8 +190,7 @@ fn processes(dir: &Path) -> Vec<ProcessInfo> {
         .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
         .collect();
     numbers.sort_unstable();
-    let exit = |process: u32| load(&dir.join(format!("exit-{process}")));
-    numbers.into_iter().map(|process| ProcessInfo { process, exit: exit(process) }).collect()
+    numbers
 }
 
 /// Removes all of a folder, also what a workload has made unreadable for everybody else.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
 
@@ -13,13 +13,13 @@ use super::sandbox::{Asker, Phase, Process, Sandbox, SpawnError, kill, reap};
 use super::store::{self, SPARES_DIR};
 use super::tool;
 use crate::cgroup;
-use crate::init::control::{self, FromInit};
+use crate::init::control::{self, FromInit, ToInit};
 use crate::kind::Kind;
-use crate::limits::HUSKS_MAX;
+use crate::limits::{HUSKS_MAX, START_POLL_MS};
 use crate::log::Stream;
 use crate::protocol::{DialError, Event, Reply};
 use crate::spec::{Exit, LimitReached};
-use crate::sys;
+use crate::{sys, tree};
 
 impl Launcher {
     /// Makes a new sandbox and returns its number.
@@ -98,6 +98,7 @@ impl Launcher {
                     self.drop_if_done(number, process);
                 }
             }
+            FromInit::Terminal { process } => self.take_terminal(number, process, fds),
             FromInit::Device { ethernet } => self.take_device(number, ethernet, fds),
             FromInit::Dialed { id } => {
                 if let Some(asker) = self.take_dial(number, id) {
@@ -166,7 +167,7 @@ impl Launcher {
         &mut self,
         number: u64,
         process: u32,
-        pipes: [(Stream, OwnedFd); 2],
+        pipes: impl IntoIterator<Item = (Stream, OwnedFd)>,
     ) -> io::Result<BTreeMap<u64, (Stream, OwnedFd)>> {
         let mut watched = BTreeMap::new();
         for (stream, fd) in pipes {
@@ -176,6 +177,57 @@ impl Launcher {
             watched.insert(token, (stream, fd));
         }
         Ok(watched)
+    }
+
+    /// Watches our side of the terminal of a process. Without it the process has no output, which
+    /// its start then tells.
+    fn take_terminal(&mut self, number: u64, process: u32, fds: Vec<OwnedFd>) {
+        let Some(terminal) = fds.into_iter().next() else {
+            return;
+        };
+        let shared = rustix::io::ioctl_fionbio(&terminal, true)
+            .and_then(|()| rustix::io::fcntl_dupfd_cloexec(&terminal, 0));
+        let Ok(shared) = shared else {
+            return;
+        };
+        let pipes = self.watch_pipes(number, process, [(Stream::Stdout, shared)]);
+        let sandbox = self.sandboxes.get_mut(&number);
+        if let (Some(found), Ok(pipes)) =
+            (sandbox.and_then(|sandbox| sandbox.processes.get_mut(&process)), pipes)
+        {
+            found.pipes.extend(pipes);
+            found.terminal = Some(terminal);
+        }
+    }
+
+    /// Ends the processes that have run for as long as they may.
+    pub(super) fn end_overdue(&mut self, now: Instant) {
+        while let Some(first) = self.deadlines.first().copied().filter(|(at, ..)| *at <= now) {
+            self.deadlines.remove(&first);
+            let (_, number, process) = first;
+            let Some(sandbox) = self.sandboxes.get_mut(&number) else {
+                continue;
+            };
+            let Some(found) = sandbox.processes.get_mut(&process) else {
+                continue;
+            };
+            if found.pid.is_none() && found.asker.is_some() {
+                // It is still being started.
+                let later = now + Duration::from_millis(START_POLL_MS);
+                self.deadlines.insert((later, number, process));
+                continue;
+            }
+            if found.pid.is_none() || found.status.is_some() {
+                continue;
+            }
+            found.timed_out = true;
+            match (&found.of_host, found.pid) {
+                (Some(of_host), Some(pid)) => tree::kill_elsewhere(of_host, pid),
+                _ => {
+                    let _ = control::send(&sandbox.control, &ToInit::KillTree { process }, &[]);
+                }
+            }
+        }
     }
 
     /// Reads one turn of one pipe into the log; false when there is nothing more for now.
@@ -249,7 +301,7 @@ impl Launcher {
         };
         let oom_kills = sandbox.group.as_ref().map_or(0, cgroup::Group::oom_kills);
         let out_of_memory = sandbox.over_memory || oom_kills > 0 || tool::is_out_of_memory(sandbox);
-        let (limit, project) = (sandbox.limit, sandbox.project);
+        let (mut limit, project) = (sandbox.limit, sandbox.project);
         let Some(instance) = sandbox.instance.clone() else {
             return;
         };
@@ -262,6 +314,9 @@ impl Launcher {
         found.reported = true;
         let (code, signal) = found.status.unwrap_or((None, Some(libc::SIGKILL)));
         let oom = out_of_memory && code != Some(0);
+        if found.timed_out {
+            limit.get_or_insert(LimitReached::Time);
+        }
         let projects = self.workshop.projects.as_ref().zip(project);
         let full = || found.disk_full || projects.is_some_and(|(all, it)| all.is_full(it));
         let full = code != Some(0) && full();

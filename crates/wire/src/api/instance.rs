@@ -1,5 +1,6 @@
 //! Instances and sessions.
 
+use super::attach::TerminalSize;
 use super::schemas;
 use super::workload::ProcessView;
 use serde::{Deserialize, Serialize};
@@ -125,6 +126,9 @@ pub struct ExitView {
     pub signal: Option<i32>,
     /// Whether the kernel killed it because its memory limit was reached.
     pub out_of_memory: bool,
+    /// Whether it was ended because it ran for as long as it might.
+    #[serde(default)]
+    pub timed_out: bool,
     /// Why it could not be started or followed to its end, if so.
     pub failure: Option<String>,
     /// When, by the node's clock.
@@ -173,6 +177,18 @@ pub struct ExecRequest {
     /// Whether its standard input is kept open.
     #[serde(default)]
     pub stdin: bool,
+    /// As whom it runs: `USER` or `USER:GROUP`, names or numbers; as the instance's own user when
+    /// it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "root")]
+    pub user: Option<String>,
+    /// With it, its three streams are a terminal of this size, and its output is one stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub terminal: Option<TerminalSize>,
+    /// How long it may run: then it is ended, with all that it has started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = 60_000)]
+    pub timeout_ms: Option<u64>,
 }
 
 /// A further process was started.
