@@ -13,6 +13,8 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use minicbor::{Decode, Encode};
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 use crate::limits::{HOST_ID_BASE, HOST_ID_COUNT};
 use crate::protections::Protections;
@@ -89,6 +91,34 @@ impl Reporter {
     /// Nothing runs, for this reason.
     pub fn failed(mut self, step: &str, reason: &str) {
         let _ = self.0.write_all(format!("failed\n{step}\n{reason}").as_bytes());
+    }
+}
+
+/// How often a path is tried that others disturb: each try takes microseconds.
+const OPEN_TRIES_MAX: u32 = 10_000;
+
+/// Opens a path below `folder`, as `resolve` says (`openat2(2)`). While anything on the machine is
+/// renamed or mounted, the kernel cannot tell for sure that a `..` on the way does not lead out, and
+/// says EAGAIN: that is tried again.
+///
+/// # Errors
+///
+/// When the path leads out, or cannot be opened.
+pub fn open_within(
+    folder: &OwnedFd,
+    path: &str,
+    flags: OFlags,
+    resolve: ResolveFlags,
+) -> io::Result<OwnedFd> {
+    let mut tries = 0;
+    loop {
+        match rustix::fs::openat2(folder, path, flags, Mode::empty(), resolve) {
+            Err(Errno::AGAIN) if tries < OPEN_TRIES_MAX => {
+                tries += 1;
+                std::thread::yield_now();
+            }
+            result => return Ok(result?),
+        }
     }
 }
 

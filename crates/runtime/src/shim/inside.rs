@@ -1,8 +1,9 @@
 //! Paths inside a root whose content may be hostile: no symbolic link in it leads out
 //! (`openat2(2)`).
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, fstat};
 use rustix::io::Errno;
+use spawnery_sandbox::tool::open_within;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -30,7 +31,7 @@ impl Inside {
         let relative = if relative.is_empty() { "." } else { relative };
         let flags = OFlags::PATH | OFlags::CLOEXEC | flags;
         let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-        Ok(openat2(&self.root, relative, flags, Mode::empty(), resolve)?)
+        open_within(&self.root, relative, flags, resolve)
     }
 
     /// A folder, which is made, with those above it, if it is missing.

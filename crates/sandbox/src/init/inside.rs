@@ -7,6 +7,8 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags};
 
+use crate::tool::open_within;
+
 /// How paths are followed within one file system.
 const RESOLVE: ResolveFlags =
     ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS).union(ResolveFlags::NO_XDEV);
@@ -33,7 +35,7 @@ impl Inside {
             OFlags::NONBLOCK | OFlags::NOCTTY
         };
         let flags = flags | how | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat2(&self.0, path, flags, Mode::empty(), RESOLVE_MOUNTS)?)
+        open_within(&self.0, path, flags, RESOLVE_MOUNTS)
     }
 
     /// Opens a folder, and makes it with all that is missing above it. New folders are given
@@ -105,7 +107,7 @@ impl Inside {
     /// A regular file's content, if it has no more than `bytes_max`.
     pub(super) fn read(&self, path: &str, bytes_max: u64) -> Option<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = rustix::fs::openat2(&self.0, path, flags, Mode::empty(), RESOLVE).ok()?;
+        let file = open_within(&self.0, path, flags, RESOLVE).ok()?;
         let stat = rustix::fs::fstat(&file).ok()?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
             return None;
@@ -160,6 +162,29 @@ mod tests {
         drop(root.create("/out/b", 0o644, None).expect_err("its target is not inside"));
         assert!(root.make_dirs("/magic/x", None).is_err());
         assert_eq!(std::fs::read_dir(outside.path()).expect("listed").count(), 0);
+    }
+
+    #[test]
+    fn a_path_upwards_is_found_while_others_rename() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(path("a/b/c")).expect("made");
+        symlink("../../../a/b/../b/c/../../b", path("a/b/up")).expect("linked");
+        std::fs::write(path("one"), "").expect("written");
+        let root = inside(dir.path());
+        let is_done = std::sync::atomic::AtomicBool::new(false);
+        let (one, two) = (path("one"), path("two"));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_done.load(std::sync::atomic::Ordering::Relaxed) {
+                    std::fs::rename(&one, &two).expect("renamed");
+                    std::fs::rename(&two, &one).expect("renamed");
+                }
+            });
+            let failed = (0..20_000).find_map(|_| root.open("/a/b/up/c", OFlags::PATH).err());
+            is_done.store(true, std::sync::atomic::Ordering::Relaxed);
+            assert!(failed.is_none(), "{failed:?}");
+        });
     }
 
     #[test]
