@@ -388,3 +388,17 @@ fn many_starts_at_once_all_run() {
         }
     }
 }
+
+/// More than the kernel gives one user of session keyrings, which each sandbox has.
+#[test]
+fn several_hundred_sandboxes_live_at_once() {
+    const COUNT: u32 = 210;
+    for whose in everybody() {
+        let mut bench = Bench::start(whose);
+        for number in 0..COUNT {
+            bench.start_spec(&format!("i{number}"), SandboxSpec::new(["sleep", "1000"]));
+        }
+        bench.ask(Request::Stop { instance: "i0".into(), signal: 9, grace_ms: 0 });
+        assert_eq!(bench.exit_of("i0", 0).signal, Some(9), "{whose:?}");
+    }
+}

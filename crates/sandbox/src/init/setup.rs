@@ -60,6 +60,9 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), Ste
     let mounts = open_early_mounts(plan)?;
     let sources = Sources::open(plan)?;
     let tun = if own_network { device::open_tun() } else { None };
+    if protections.has(Protection::SessionKeyring) {
+        leave_session_keyring().at("leave the session keyring")?;
+    }
     if plan.rootfs.rootful {
         sys::set_ids(0, 0, &[]).at("become the root of the sandbox")?;
     }
@@ -80,6 +83,20 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), Ste
     let identity = settle(plan, &mounts)?;
     restrict_init(&identity, protections)?;
     Ok((identity, tun))
+}
+
+/// Takes a session keyring of its own in the place of the launcher's.
+///
+/// Before the change of ids, because the kernel counts keyrings to their user, and gives root a
+/// million, but any other 200 (`keyrings(7)`). When these are used up, the launcher's keyring will
+/// do, which is empty too, and which nobody inside can use.
+pub(super) fn leave_session_keyring() -> io::Result<()> {
+    match sys::new_session_keyring() {
+        Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EDQUOT)) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What is done inside the new root.
@@ -318,14 +335,6 @@ fn restrict_init(identity: &Identity, protections: Protections) -> Result<(), St
     let kept = identity.capabilities();
     if protections.has(Protection::NotDumpable) {
         sys::prctl(libc::PR_SET_DUMPABLE, 0).at("forbid core dumps")?;
-    }
-    if protections.has(Protection::SessionKeyring) {
-        match sys::new_session_keyring() {
-            Err(error) if error.raw_os_error() != Some(libc::ENOSYS) => {
-                return Err(error).at("leave the session keyring");
-            }
-            _ => {}
-        }
     }
     if protections.has(Protection::BoundingSet) {
         drop_bounding_set(kept)?;

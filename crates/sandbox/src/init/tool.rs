@@ -48,12 +48,15 @@ pub(super) fn set_up(plan: &Plan<'_>) -> Result<(Identity, Option<OwnedFd>), Ste
     sys::reset_signals();
     sys::set_name(c"tool-init");
     setup::wait_for_id_maps(plan)?;
+    // For the tool, and for what it isolates.
+    setup::leave_session_keyring().at("leave the session keyring")?;
     for file in &plan.join_files {
         rustix::io::write(file, b"0").at("join the control group")?;
     }
-    let tun = if plan.kind.own_network() { device::open_tun() } else { None };
     let network = if plan.kind.own_network() { libc::CLONE_NEWNET } else { 0 };
     sys::unshare(libc::CLONE_NEWNS | network).at("make the namespaces")?;
+    // It belongs to the network namespace in which it is opened.
+    let tun = if plan.kind.own_network() { device::open_tun() } else { None };
     mount_change("/", MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC)
         .at("make the mounts private")?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;

@@ -17,7 +17,7 @@ use super::store::{INSTANCES_DIR, SPARES_DIR};
 use super::trash::TRASH_DIR;
 use super::{Config, SOCKET_NAME, ServeError, lock, make_data_dir};
 use crate::cgroup::{self, Cgroups};
-use crate::protections::Protections;
+use crate::protections::{Protection, Protections};
 use crate::{rootfs, seccomp, sys};
 
 /// File that names the control groups of the launcher, for its successor to clean up.
@@ -52,6 +52,9 @@ pub fn serve_weakened(config: Config, protections: Protections) -> Result<(), Se
     let Some(lock) = lock().map_err(at("lock the data folder"))? else {
         return Err(ServeError::Busy(place));
     };
+    if protections.has(Protection::SessionKeyring) {
+        leave_session_keyring().map_err(at("leave the session keyring"))?;
+    }
     let signals = sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .map_err(at("watch for signals"))?;
     sys::set_name(c"launcher");
@@ -82,6 +85,16 @@ pub fn serve_weakened(config: Config, protections: Protections) -> Result<(), Se
     }
     drop(lock);
     result.map_err(at("wait for events"))
+}
+
+/// Takes an empty session keyring in the place of that of whoever started this, so that no sandbox
+/// has the caller's keys even if it gets no keyring of its own.
+fn leave_session_keyring() -> io::Result<()> {
+    match sys::new_session_keyring() {
+        // A kernel without keys.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        result => result,
+    }
 }
 
 /// Whether the ids of sandboxes can be mapped to a range of their own.
