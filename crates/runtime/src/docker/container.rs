@@ -18,6 +18,7 @@ use bollard::query_parameters::{
 use spawnery_sandbox::accounts;
 use spawnery_sandbox::limits::{OOM_SCORE_ADJ, OPEN_FILES_HARD, OPEN_FILES_SOFT};
 use spawnery_sandbox::spec::{ExecSpec, MountSpec, Network, SandboxSpec};
+use spawnery_sandbox::tool::hidden_of_proc;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, chown};
@@ -25,6 +26,10 @@ use std::path::{Path, PathBuf};
 
 /// Folder in memory in which secrets are handed to the engine.
 const MEMORY: &str = "/dev/shm";
+
+/// What the engine hides of `/sys` when it is not told what to hide: firmware, and how much power
+/// is used, which tells what others compute.
+const HIDDEN_OF_SYS: &[&str] = &["/sys/firmware", "/sys/devices/virtual/powercap"];
 
 /// The name of an instance's container, which differs between data folders.
 pub(super) fn name(job: &Job) -> Result<String, Failure> {
@@ -87,7 +92,11 @@ fn host_config(spec: &SandboxSpec, secrets: Option<PathBuf>) -> HostConfig {
     let capabilities = if user.uid == 0 { ROOT_CAPABILITIES } else { &[] };
     let groups: Vec<String> = user.groups.iter().map(u32::to_string).collect();
     let tmp = format!("rw,nosuid,nodev,exec,mode=1777,size={}", spec.tmp_bytes_max);
+    let (masked, read_only) = hidden_of_proc();
+    let of_sys = HIDDEN_OF_SYS.iter().map(|path| (*path).to_owned());
     HostConfig {
+        masked_paths: Some(masked.into_iter().chain(of_sys).collect()),
+        readonly_paths: Some(read_only),
         memory: spec.memory_bytes.map(bytes),
         memory_swap: spec.memory_bytes.map(bytes),
         cpu_period: quota.map(|_| i64::try_from(CPU_PERIOD_USEC).unwrap_or(i64::MAX)),

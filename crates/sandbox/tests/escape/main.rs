@@ -9,6 +9,8 @@
 //! test here tries without any sandbox.
 
 mod attempts;
+// An engine is in the suite of the runtimes only.
+#[allow(dead_code)]
 mod outer;
 mod outer_tests;
 #[path = "../support/mod.rs"]

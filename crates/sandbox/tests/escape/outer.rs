@@ -13,6 +13,7 @@
 //! and not by the outer limit. Control groups are of either version. Where none can be made, as in
 //! many containers, the limits of each process are what is left.
 
+use std::cell::OnceCell;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -40,8 +41,11 @@ const GONE_WITHIN: Duration = Duration::from_secs(20);
 /// The outer limits that all processes and files of one world share. They go with it.
 pub struct Outer {
     dir: tempfile::TempDir,
+    name: String,
     /// A group in each hierarchy that limits memory or processes.
     groups: Vec<PathBuf>,
+    /// The same for an engine, once one was asked for.
+    of_engine: OnceCell<Vec<PathBuf>>,
 }
 
 impl Outer {
@@ -53,8 +57,8 @@ impl Outer {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("spawnery-escape-{}-{count}", std::process::id());
-        let groups = make_groups(&name);
-        Self { dir, groups }
+        let groups = make_groups(&name, false);
+        Self { dir, name, groups, of_engine: OnceCell::new() }
     }
 
     /// A folder on the small file system, where everything of the suite belongs.
@@ -78,6 +82,14 @@ impl Outer {
         files.collect::<Vec<_>>().join(":")
     }
 
+    /// A group for the containers of an engine, which makes them anywhere but below its own: a
+    /// path from the top of every hierarchy. `None` if none can be made.
+    pub fn group_of_engine(&self) -> Option<String> {
+        let name = format!("{}-engine", self.name);
+        let groups = self.of_engine.get_or_init(|| make_groups(&name, true));
+        (!groups.is_empty()).then(|| format!("/{name}"))
+    }
+
     /// Words before a command that limit each of its processes.
     pub fn limits_of_each() -> Vec<String> {
         let limit = |name: &str, value: u64| format!("--{name}={value}:{value}");
@@ -96,7 +108,16 @@ impl Outer {
 impl Drop for Outer {
     fn drop(&mut self) {
         let until = Instant::now() + GONE_WITHIN;
-        for group in &self.groups {
+        let mut groups = self.groups.clone();
+        if self.of_engine.get().is_some() {
+            // An engine makes its group in all other hierarchies too.
+            let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+            let points = mounts.lines().filter(|line| line.contains(" - cgroup"));
+            let points = points.filter_map(|line| line.split(' ').nth(4));
+            let name = format!("{}-engine", self.name);
+            groups.extend(points.map(|point| Path::new(point).join(&name)));
+        }
+        for group in &groups {
             while !remove(group) && Instant::now() < until {
                 std::thread::sleep(Duration::from_millis(5));
             }
@@ -126,10 +147,10 @@ fn mount_small_disk(dir: &Path) {
 }
 
 /// Makes a group in each hierarchy of control groups, and sets its limits.
-fn make_groups(name: &str) -> Vec<PathBuf> {
+fn make_groups(name: &str, at_top: bool) -> Vec<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mountinfo").expect("read");
     let own = fs::read_to_string("/proc/self/cgroup").expect("read");
-    let parents = mounts.lines().filter_map(|line| parent(line, &own));
+    let parents = mounts.lines().filter_map(|line| parent(line, &own, at_top));
     let groups = parents.map(|parent| parent.join(name));
     groups.filter(|group| fs::create_dir(group).is_ok() && limit(group)).collect()
 }
@@ -137,7 +158,7 @@ fn make_groups(name: &str) -> Vec<PathBuf> {
 /// Where a group can be made in the hierarchy that a line of mounts is about, if it limits memory
 /// or processes: below our own group, or, in version 2, below the next one that passes these
 /// controllers on, because a group with processes in it cannot (`cgroups(7)`).
-fn parent(line: &str, own: &str) -> Option<PathBuf> {
+fn parent(line: &str, own: &str, at_top: bool) -> Option<PathBuf> {
     let (left, right) = line.split_once(" - ")?;
     let (left, right): (Vec<_>, Vec<_>) = (left.split(' ').collect(), right.split(' ').collect());
     let is_second = right.first() == Some(&"cgroup2");
@@ -156,7 +177,7 @@ fn parent(line: &str, own: &str) -> Option<PathBuf> {
     })?;
     let mount_point = Path::new(left.get(4)?);
     let below = Path::new(path).strip_prefix(left.get(3)?).ok()?;
-    let dir = mount_point.join(below);
+    let dir = if at_top { mount_point.to_owned() } else { mount_point.join(below) };
     if !is_second {
         return Some(dir);
     }
