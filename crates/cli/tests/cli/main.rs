@@ -1,8 +1,10 @@
 //! What the `spawnery` binary promises, tried with the real one.
 
 mod agent;
+mod builds;
 mod commands;
 mod config;
+mod contents;
 mod environments;
 mod fleet;
 mod inside;
@@ -10,5 +12,6 @@ mod kill;
 mod manifests;
 mod run;
 mod server;
+mod servers;
 mod support;
 mod up;
