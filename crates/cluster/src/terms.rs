@@ -135,8 +135,7 @@ pub struct IdleRule {
 /// warned of that.
 pub fn idle_rule(state: &State, instance: &Instance) -> Option<IdleRule> {
     let session = instance.session.as_deref()?;
-    let drained = instance.node.and_then(|node| state.node(node)).is_some_and(|n| n.node.draining);
-    if drained {
+    if is_drained(state, instance) {
         return Some(IdleRule { timeout: DRAIN_IDLE, warning: DurationMs(0) });
     }
     let timeout = session.limits.idle_timeout?;
@@ -144,6 +143,12 @@ pub fn idle_rule(state: &State, instance: &Instance) -> Option<IdleRule> {
     let told = settings.warnings.as_ref().and_then(|warnings| warnings.before_idle);
     let warning = told.unwrap_or(DurationMs(WARNING_BEFORE_IDLE_DEFAULT.0.min(timeout.0 / 2)));
     Some(IdleRule { timeout, warning: warning.min(timeout) })
+}
+
+/// Whether the node of `instance` is drained.
+pub(crate) fn is_drained(state: &State, instance: &Instance) -> bool {
+    let node = instance.node.and_then(|node| state.node(node));
+    node.is_some_and(|found| found.node.draining)
 }
 
 /// When to ask whether a session is idle.

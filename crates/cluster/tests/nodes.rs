@@ -136,7 +136,7 @@ fn a_session_that_shares_a_services_name_is_drained_too() {
     town.drain("a", true);
     town.check("web/session ready a");
     town.pass(20_000);
-    town.check("web/session ended a: was idle for as long as it may be");
+    town.check("web/session ended a: its node was drained");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use crate::decide::room_for;
 use crate::keys::is_current;
 use crate::record::Change;
 use crate::state::State;
-use crate::terms::{idle_rule, session_of, settings_of};
+use crate::terms::{idle_rule, is_drained, session_of, settings_of};
 use crate::{command::Ids, terms::duration_of};
 use spawnery_model::{
     DurationMs, Instance, InstanceId, Name, Origin, Phase, SessionTerms, StopCause, Timestamp,
@@ -191,8 +191,8 @@ pub(super) fn session_seen(
     let warned = kept.warned.as_ref().and_then(|warned| warned.idle).filter(|_| !is_newer);
     let warning_at = active_at.plus(DurationMs(rule.timeout.0 - rule.warning.0));
     let change = match warned {
-        Some(ends_at) if ends_at <= at => idle_end(instance),
-        None if rule.warning.0 == 0 && warning_at <= at => idle_end(instance),
+        Some(ends_at) if ends_at <= at => idle_end(state, found),
+        None if rule.warning.0 == 0 && warning_at <= at => idle_end(state, found),
         None if rule.warning.0 > 0 && warning_at <= at => {
             // Who comes late, such as a controller that was away, still warns in time.
             let ends_at = active_at.plus(rule.timeout).max(at.plus(rule.warning));
@@ -203,8 +203,10 @@ pub(super) fn session_seen(
     Ok((Some(change), Reply::Done))
 }
 
-fn idle_end(instance: InstanceId) -> Change {
-    Change::InstanceStopRequested { instance, cause: StopCause::Idle }
+/// On a node that is drained, that is why so little idleness ends it.
+fn idle_end(state: &State, found: &Instance) -> Change {
+    let cause = if is_drained(state, found) { StopCause::Drained } else { StopCause::Idle };
+    Change::InstanceStopRequested { instance: found.id, cause }
 }
 
 pub(super) fn end_sessions_of(owner: String, by: String) -> Outcome {
