@@ -9,7 +9,8 @@ use spawnery_model::{
 };
 use spawnery_wire::link::{LogFrame, LogStart};
 use std::time::Duration;
-use support::{Controller, Data, instance, run_again, soon, start_order};
+use support::{AgentProcess, Controller, Data, instance, run_again, soon, start_order};
+use tokio::net::UnixListener;
 
 /// A key lease that is far longer than the time between two reports.
 const LEASE: DurationMs = DurationMs(9_000);
@@ -53,22 +54,27 @@ async fn a_session_goes_on_while_its_controller_confirms_reports_and_not_for_lon
 }
 
 #[tokio::test]
-async fn a_session_whose_agent_is_gone_ends_by_itself_and_the_next_agent_tells_why() {
+async fn a_session_whose_agent_is_killed_ends_by_itself_and_the_next_agent_tells_why() {
     let data = Data::new();
-    let mut controller = Controller::new();
-    let (agent, mut link) = controller.start(&data).await;
+    let place = tempfile::tempdir().expect("a temporary folder");
+    let socket = place.path().join("controller");
+    let listener = UnixListener::bind(&socket).expect("a socket");
+    let (agent, mut link) = AgentProcess::start(&data, &socket, &listener).await;
     link.want_only(Vec::new()).await;
     let id = instance(1);
     link.run(id, session(&["sleep", "1000"])).await;
     let pid = link.until_ready(id).await;
-    agent.stop().await;
+    let lives = || std::path::Path::new(&format!("/proc/{pid}")).exists();
+    agent.kill();
+    assert!(lives(), "it does not end with its agent");
     let gone = async {
-        while std::path::Path::new(&format!("/proc/{pid}")).exists() {
+        while lives() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     soon("the end of the session", gone).await;
-    let (_agent, mut link) = controller.start(&data).await;
+    assert!(data.launcher_pid().is_some(), "the launcher lives on");
+    let (_agent, mut link) = AgentProcess::start(&data, &socket, &listener).await;
     assert_eq!(link.until_ended(id).await.limit, Some(LimitReached::KeyLease));
 }
 

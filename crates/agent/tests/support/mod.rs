@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::UnixListener;
 use tokio::sync::mpsc;
 
 /// Far more than anything here takes.
@@ -183,6 +184,44 @@ impl Controller {
     async fn greeted(&mut self) -> (mpsc::Receiver<Stream>, Identity, Stream, Session) {
         let connection = soon("a connection", self.connections.recv()).await;
         greet(connection.expect("the connector lives")).await
+    }
+}
+
+/// An agent in a process of its own, which is killed when it is dropped.
+pub struct AgentProcess(std::process::Child);
+
+impl AgentProcess {
+    /// Starts one, and welcomes it at `listener`, which listens on `socket`.
+    pub async fn start(data: &Data, socket: &Path, listener: &UnixListener) -> (Self, Link) {
+        let program = env!("CARGO_BIN_EXE_agent-test-launcher");
+        let mut command = std::process::Command::new(program);
+        command.arg("--data").arg(data.path()).arg("--socket").arg(socket);
+        let process = AgentProcess(command.args(["--token", SECRET]).spawn().expect("it runs"));
+        loop {
+            let (connection, _) = soon("the agent", listener.accept()).await.expect("accepted");
+            let (incoming, identity, mut stream, session) = greet(connection).await;
+            let is_new = matches!(identity, Identity::Joining { .. });
+            let credential = is_new.then(|| CREDENTIAL.to_owned());
+            let welcome = Welcome::Accepted { node: node(), credential };
+            write_frame(&mut stream, &welcome).await.expect("sent");
+            if !is_new {
+                return (process, Link::introduced(stream, session, incoming, 1).await);
+            }
+        }
+    }
+
+    /// Ends it at once (SIGKILL).
+    pub fn kill(mut self) {
+        self.0.kill().expect("it runs");
+        self.0.wait().expect("it is our child");
+    }
+}
+
+impl Drop for AgentProcess {
+    fn drop(&mut self) {
+        // It may have been killed already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -5,6 +5,7 @@ mod builds;
 mod commands;
 mod config;
 mod contents;
+mod ends;
 mod environments;
 mod fleet;
 mod inside;
