@@ -114,8 +114,10 @@ impl FakeNode {
         self.shared.logs.send_modify(|logs| logs.entry(instance).or_default().push(frame));
     }
 
-    /// Ends an instance: its log says so, and then its node.
+    /// Ends an instance: its log says so, and then its node. Not before the node was told to run
+    /// it: what a node says before it knows its epoch is refused, and this one says nothing twice.
     pub(crate) async fn exit(&self, instance: &str, code: i32) {
+        self.was_asked(&format!("run {instance}")).await;
         let exit = Exit {
             code: Some(code),
             at: Timestamp(5000),
@@ -189,7 +191,10 @@ impl Shared {
         for order in orders.orders {
             let instance = order.instance;
             match order.want {
-                Want::Run(_) => self.observe(instance, Observation::Ready { pid: 42 }).await,
+                Want::Run(_) => {
+                    self.observe(instance, Observation::Ready { pid: 42 }).await;
+                    self.note(format!("run {instance}"));
+                }
                 Want::Stop => {
                     let exit = Exit { signal: Some(15), at: Timestamp(6000), ..Exit::default() };
                     self.observe(instance, Observation::Ended { exit }).await;

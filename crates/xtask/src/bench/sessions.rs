@@ -31,6 +31,9 @@ const ROUNDS: usize = 8;
 const PAUSE_WARM: Duration = Duration::from_millis(30);
 const PAUSE_BURST: Duration = Duration::from_millis(2_000);
 
+/// How long a session may take before it counts as hanging.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Containers: they take long, and a few say enough.
 const COUNT_DOCKER: usize = 20;
 
@@ -138,7 +141,18 @@ async fn at_once(server: &Arc<Server>) -> Result<Vec<Duration>, Failure> {
 }
 
 /// The time from the create call to the first byte; then waits for the end of the output.
+///
+/// # Errors
+///
+/// When it fails, or does not come to its end: a hang is to be seen as one, with where it was.
 async fn session(connection: &mut Connection) -> Result<Duration, Failure> {
+    let mut step = "its creation is not answered".to_owned();
+    let running = tokio::time::timeout(PATIENCE, follow(connection, &mut step)).await;
+    running.unwrap_or_else(|_| Err(format!("a session hangs: {step} within {PATIENCE:?}")))
+}
+
+/// Creates one and follows it; `step` says what is being waited for.
+async fn follow(connection: &mut Connection, step: &mut String) -> Result<Duration, Failure> {
     let body =
         format!(r#"{{"session": {{"run": ["{}", "{}"], "memory": "16M"}}}}"#, RUN[0], RUN[1]);
     let start = Instant::now();
@@ -146,11 +160,13 @@ async fn session(connection: &mut Connection) -> Result<Duration, Failure> {
     let reply: Value = serde_json::from_slice(&connection.rest().await?)
         .map_err(|error| format!("a session's answer cannot be read: {error}"))?;
     let id = reply["id"].as_str().ok_or("a session has no id")?;
+    *step = format!("the log of {id} does not begin");
     connection.send("GET", &format!("/v1/sessions/{id}/logs?follow=true"), "").await?;
     let mut output = Vec::new();
     let mut first = None;
     while let Some(part) = connection.part().await? {
         output.extend(part);
+        *step = format!("the log of {id} does not end: {}", String::from_utf8_lossy(&output));
         if first.is_none() && output.windows(2).any(|window| window == b"hi") {
             first = Some(start.elapsed());
         }
