@@ -15,7 +15,8 @@ pub struct SandboxSpec {
     /// Program and arguments; the program is looked for in `PATH` inside the sandbox.
     #[n(0)]
     pub argv: Vec<String>,
-    /// Environment; `PATH`, `HOME`, `USER`, `LANG`, `HOSTNAME` and `TMPDIR` have defaults.
+    /// Environment; `PATH`, `HOME`, `USER`, `HOSTNAME` and `TMPDIR` have defaults, and where no
+    /// locale is named, `LC_CTYPE` says that text is UTF-8.
     #[n(1)]
     pub env: Vec<(String, String)>,
     /// Absolute path inside the sandbox; the home folder if not given.
@@ -124,6 +125,14 @@ impl std::fmt::Debug for SandboxSpec {
             .finish_non_exhaustive()
     }
 }
+
+/// Variables that say in which language and characters a program speaks (`locale(7)`).
+pub const LOCALE_VARIABLES: [&str; 3] = ["LANG", "LC_ALL", "LC_CTYPE"];
+
+/// What a process gets that is given none of them. It means the same as `LANG=C.UTF-8`, which
+/// differs from the locale `C` in this category only, and has each program that starts read one
+/// file instead of twelve.
+pub const LOCALE_DEFAULT: (&str, &str) = ("LC_CTYPE", "C.UTF-8");
 
 /// The root of a sandbox: read-only layers under the private writable one.
 ///

@@ -368,25 +368,26 @@ pub(crate) fn bind_packet_socket(socket: &OwnedFd, index: i32) -> io::Result<()>
     }
 }
 
+/// Where the kernel keeps the arguments of this program, and how many bytes they take. A fork has
+/// them in the same place, so that it need not look if its parent has.
+pub(crate) fn find_command_line() -> Option<(usize, usize)> {
+    static PLACE: std::sync::OnceLock<Option<(usize, usize)>> = std::sync::OnceLock::new();
+    *PLACE.get_or_init(|| {
+        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+        // proc_pid_stat(5): the fields after the name in brackets; arg_start is the 48th of all.
+        let mut fields = stat.rsplit(')').next()?.split_ascii_whitespace().skip(45);
+        let mut next = || fields.next().and_then(|field| field.parse::<usize>().ok());
+        let (start, end) = (next()?, next()?);
+        (start != 0 && end > start).then(|| (start, end - start))
+    })
+}
+
 /// Replaces the command line that others see in `/proc/PID/cmdline`, which holds paths of the
 /// host, by `name`. Best effort: the name is cosmetic, the wiping needs only `/proc`.
 pub(crate) fn overwrite_command_line(name: &[u8]) {
-    let Ok(stat) = std::fs::read_to_string("/proc/self/stat") else {
+    let Some((start, len)) = find_command_line() else {
         return;
     };
-    // proc_pid_stat(5): the fields after the name in brackets; arg_start is the 48th of all.
-    let Some(fields) = stat.rsplit(')').next() else {
-        return;
-    };
-    let mut fields = fields.split_ascii_whitespace().skip(45);
-    let mut next = || fields.next().and_then(|field| field.parse::<usize>().ok());
-    let (Some(start), Some(end)) = (next(), next()) else {
-        return;
-    };
-    if start == 0 || end <= start {
-        return;
-    }
-    let len = end - start;
     // SAFETY: the kernel says that these bytes of this process hold its arguments; they are
     // on the initial stack, writable, and std has copied or only ever reads them.
     let arguments = unsafe { std::slice::from_raw_parts_mut(start as *mut u8, len) };

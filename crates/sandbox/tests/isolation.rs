@@ -235,6 +235,38 @@ fn the_environment_is_what_was_given_and_the_defaults() {
 }
 
 #[test]
+fn text_is_utf_8_unless_a_locale_is_named() {
+    let mut bench = Bench::new();
+    let mut check = |name: &str, env: &[(&str, &str)], expected: &str| {
+        let mut spec = SandboxSpec::new(["locale", "charmap"]);
+        spec.env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        let (_, output) = bench.run_spec(name, spec);
+        assert_eq!(output.trim_end(), expected, "{env:?}");
+    };
+    check("none", &[], "UTF-8");
+    check("lang", &[("LANG", "C")], "ANSI_X3.4-1968");
+    check("all", &[("LC_ALL", "C")], "ANSI_X3.4-1968");
+    check("utf", &[("LANG", "C.UTF-8")], "UTF-8");
+}
+
+#[test]
+fn the_files_with_the_host_name_are_those_of_the_instance() {
+    for whose in everybody() {
+        let mut bench = Bench::start(whose);
+        let mut spec = SandboxSpec::new(["sh", "-c", "uname -n; cat /etc/hostname /etc/hosts"]);
+        for (id, name) in [("short", "a"), ("long", "a-rather-long-name"), ("same", "session")] {
+            spec.hostname = name.into();
+            let (_, output) = bench.run_spec(id, spec.clone());
+            let expected = format!(
+                "{name}\n{name}\n127.0.0.1 localhost {name}\n\
+                 ::1 localhost ip6-localhost ip6-loopback\n"
+            );
+            assert_eq!(output, expected, "{whose:?}");
+        }
+    }
+}
+
+#[test]
 fn tmp_has_its_own_size() {
     for whose in everybody() {
         let mut bench = Bench::start(whose);

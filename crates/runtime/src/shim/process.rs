@@ -2,7 +2,7 @@
 
 use spawnery_sandbox::accounts::{self, Account};
 use spawnery_sandbox::limits::USER_ID;
-use spawnery_sandbox::spec::{ExecSpec, SandboxSpec, UserSpec};
+use spawnery_sandbox::spec::{ExecSpec, LOCALE_DEFAULT, LOCALE_VARIABLES, SandboxSpec, UserSpec};
 
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -47,7 +47,6 @@ impl Process {
             ("PATH", PATH),
             ("HOME", &account.home),
             ("USER", &account.name),
-            ("LANG", "C.UTF-8"),
             ("HOSTNAME", &spec.hostname),
             ("TMPDIR", "/tmp"),
         ];
@@ -55,6 +54,9 @@ impl Process {
         for (name, value) in defaults.into_iter().chain(given) {
             env.retain(|(other, _)| *other != name);
             env.push((name, value));
+        }
+        if !env.iter().any(|(name, _)| LOCALE_VARIABLES.contains(name)) {
+            env.push(LOCALE_DEFAULT);
         }
         let home = env.iter().find(|(name, _)| *name == "HOME").map_or("/", |(_, home)| home);
         Self {

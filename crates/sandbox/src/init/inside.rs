@@ -79,6 +79,24 @@ impl Inside {
         Ok(file.into())
     }
 
+    /// Gives a regular file of the root's own file system another content. Everything else about it
+    /// stays: only for files that this process has made, before anybody else could change them.
+    pub(super) fn rewrite(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = rustix::fs::openat2(&self.0, path, flags, Mode::empty(), RESOLVE)?;
+        let stat = rustix::fs::fstat(&file)?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink > 1 {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let mut file = File::from(file);
+        io::Write::write_all(&mut file, bytes)?;
+        if stat.st_size as u64 > bytes.len() as u64 {
+            file.set_len(bytes.len() as u64)
+        } else {
+            Ok(())
+        }
+    }
+
     /// A place to mount on: a folder, or else a file, which is made if there is nothing.
     pub(super) fn mount_point(
         &self,
@@ -198,6 +216,28 @@ mod tests {
         assert_eq!(std::fs::read(outside.path()).expect("read"), b"");
         assert_eq!(root.read("/link", 10).expect("read"), b"x");
         assert_eq!(root.read("/link", 0), None);
+    }
+
+    #[test]
+    fn only_a_file_of_ones_own_is_rewritten() {
+        let outside = tempfile::NamedTempFile::new().expect("a file");
+        let dir = tempfile::tempdir().expect("a folder");
+        let root = inside(dir.path());
+        let check = |path: &str, expected: Option<&[u8]>| {
+            root.rewrite(path, b"new").ok();
+            assert_eq!(root.read(path, 10).as_deref(), expected, "{path}");
+        };
+        for (name, old) in [("short", "x"), ("long", "longer")] {
+            std::fs::write(dir.path().join(name), old).expect("written");
+            check(name, Some(b"new"));
+        }
+        std::fs::hard_link(dir.path().join("long"), dir.path().join("twin")).expect("linked");
+        std::fs::write(dir.path().join("twin"), "old").expect("written");
+        check("twin", Some(b"old"));
+        symlink(outside.path(), dir.path().join("link")).expect("linked");
+        check("link", None);
+        check("missing", None);
+        assert_eq!(std::fs::read(outside.path()).expect("read"), b"");
     }
 
     #[test]

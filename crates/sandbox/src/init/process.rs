@@ -14,6 +14,7 @@ use super::identity::Identity;
 use super::{AtStep, StepError};
 use crate::limits::OOM_SCORE_ADJ;
 use crate::protections::Protection;
+use crate::spec::{LOCALE_DEFAULT, LOCALE_VARIABLES};
 use crate::sys;
 
 const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -98,11 +99,12 @@ fn with_defaults(given: &[(String, String)], identity: &Identity) -> Vec<(String
         ("PATH", PATH_DEFAULT),
         ("HOME", &identity.home),
         ("USER", &identity.name),
-        ("LANG", "C.UTF-8"),
         ("HOSTNAME", &host),
         ("TMPDIR", "/tmp"),
     ];
-    let missing = defaults.into_iter().filter(|(name, _)| !given.iter().any(|(n, _)| n == name));
+    let is_given = |name: &str| given.iter().any(|(given, _)| given == name);
+    let locale = (!LOCALE_VARIABLES.iter().any(|name| is_given(name))).then_some(LOCALE_DEFAULT);
+    let missing = defaults.into_iter().filter(|(name, _)| !is_given(name)).chain(locale);
     let missing = missing.map(|(name, value)| (name.to_owned(), value.to_owned()));
     let ours = std::env::vars().filter(|_| !identity.protections.has(Protection::CleanEnvironment));
     given.iter().cloned().chain(missing).chain(ours).collect()

@@ -396,7 +396,7 @@ pub(super) fn make_personal(
     personal::attach_mounts(&inside, &personal.mount_targets, mounts, identity)?;
     personal::give_secrets(&inside, &personal.secret_files, identity)?;
     if personal.hostname != PREPARED_HOSTNAME {
-        write_own_files(&inside, plan, &personal.hostname, identity)?;
+        rewrite_own_files(&inside, plan, &personal.hostname, identity)?;
     }
     personal::write_files(&inside, &personal.files, identity)?;
     if personal.files.iter().any(|file| file.path == "/etc/passwd") {
@@ -429,25 +429,44 @@ fn resize_tmp(bytes: u64, protections: Protections) -> io::Result<()> {
 /// Host name of a sandbox that is nobody's yet, and of those that want no other.
 const PREPARED_HOSTNAME: &str = "sandbox";
 
-/// The files that carry the host name. They are made ahead, because the first file in a
-/// folder costs an overlay a copy of the folder.
+/// Makes the files that carry the host name, ahead of time, because the first file in a folder
+/// costs an overlay a copy of the folder.
 fn write_own_files(
     inside: &Inside,
     plan: &Plan<'_>,
     host: &str,
     identity: &Identity,
 ) -> Result<(), StepError> {
+    personal::write_files(inside, &own_files(plan, host), identity)
+}
+
+/// Puts the host name into the files that were made ahead; where one is not as it was made, because
+/// something is mounted over it, makes all of them anew.
+fn rewrite_own_files(
+    inside: &Inside,
+    plan: &Plan<'_>,
+    host: &str,
+    identity: &Identity,
+) -> Result<(), StepError> {
+    let files = own_files(plan, host);
+    let mut named = files.iter().filter(|file| !file.bytes.is_empty());
+    if named.all(|file| inside.rewrite(&file.path, &file.bytes).is_ok()) {
+        return Ok(());
+    }
+    personal::write_files(inside, &files, identity)
+}
+
+fn own_files(plan: &Plan<'_>, host: &str) -> Vec<FileSpec> {
     let hosts = format!("127.0.0.1 localhost {host}\n::1 localhost ip6-localhost ip6-loopback\n");
     let mut files = vec![("/etc/hostname", format!("{host}\n")), ("/etc/hosts", hosts)];
     if plan.kind.root.is_some() {
         // The view of the host has an empty one, but a layer may have anything.
         files.push(("/etc/resolv.conf", String::new()));
     }
-    let files: Vec<FileSpec> = files
+    files
         .into_iter()
         .map(|(path, text)| FileSpec { path: path.into(), mode: 0o644, bytes: text.into() })
-        .collect();
-    personal::write_files(inside, &files, identity)
+        .collect()
 }
 
 /// Looks at what almost every program needs, so that the kernel knows these paths of the new

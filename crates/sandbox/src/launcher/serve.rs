@@ -58,6 +58,8 @@ pub fn serve_weakened(config: Config, protections: Protections) -> Result<(), Se
     let signals = sys::signal_fd(&[libc::SIGTERM, libc::SIGINT, libc::SIGHUP])
         .map_err(at("watch for signals"))?;
     sys::set_name(c"launcher");
+    // Once for all the inits to come.
+    sys::find_command_line();
     let name = format!("spawnery-{:08x}", crc32c::crc32c(place.as_os_str().as_encoded_bytes()));
     remove_old_groups();
     make_folders().map_err(at("make the folders of the instances"))?;

@@ -11,6 +11,9 @@ use super::writer::segment_path;
 /// Bytes read from a segment at once.
 const READ_BYTES: usize = 128 * 1024;
 
+/// Bytes of a log that is read in less time than a thread for it takes to wake up.
+const SHORT_BYTES: u64 = 64 * 1024;
+
 /// A reader of one process's log. It holds no state of the log: each call looks at the disk.
 #[derive(Debug, Clone)]
 pub struct LogReader {
@@ -59,6 +62,12 @@ impl LogReader {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self, LogError> {
         let dir = dir.into();
         if dir.is_dir() { Ok(Self { dir }) } else { Err(LogError::NotFound(dir)) }
+    }
+
+    /// Whether the log is short enough to be read at once, wherever one is: its first segment is
+    /// there and small, so that there are hardly any others.
+    pub fn is_short(&self) -> bool {
+        fs::metadata(segment_path(&self.dir, 1)).is_ok_and(|it| it.len() <= SHORT_BYTES)
     }
 
     /// Sequence number of the oldest record that is kept; 1 for an empty log.
@@ -255,6 +264,7 @@ mod tests {
         assert_eq!(bytes, [(2, b"bc".to_vec()), (3, b"d".to_vec())]);
         assert_eq!((page.next_seq, page.gaps), (4, vec![]));
         assert_eq!(reader.next_seq().expect("read"), 4);
+        assert!(reader.is_short());
         assert_eq!(reader.read_from(1, 1).expect("read").records.len(), 1);
         let since = reader.since(1, usize::MAX).expect("read");
         assert_eq!(since.records.first().map(|r| r.seq), Some(2));
@@ -284,6 +294,7 @@ mod tests {
             .map(|entry| entry.and_then(|entry| entry.metadata()).expect("metadata").len())
             .sum();
         assert!(on_disk <= LOG_BYTES_MIN, "{on_disk}");
+        assert!(!reader.is_short());
     }
 
     #[test]
