@@ -6,7 +6,7 @@ use crate::limits::END_TIME_MAX;
 use crate::views;
 use spawnery_cluster::Rejection;
 use spawnery_controller::{EventItem, EventStart, EventStream, LogStream, StreamError};
-use spawnery_model::{Exit, InstanceId, NodeStatus, Phase};
+use spawnery_model::{Exit, InstanceId, NodeId, NodeStatus, Phase};
 use spawnery_wire::api::{EndView, ExitedView, GapView, OutputStream, Problem};
 use spawnery_wire::link::{LogFrame, LogStart};
 
@@ -74,6 +74,7 @@ enum Opened {
 /// What the controller knows of the instance.
 struct Look {
     phase: Phase,
+    node: Option<NodeId>,
     end: Option<EndView>,
     is_node_gone: bool,
 }
@@ -123,9 +124,8 @@ impl Follower {
     }
 
     async fn try_open(&self) -> Result<Opened, Failure> {
-        let Look { phase, end, is_node_gone } = self.look().await?;
-        let log = self.app.controller.logs(self.instance, self.process, self.start, self.follow);
-        match log.await {
+        let Look { phase, node, end, is_node_gone } = self.look().await?;
+        match self.log(node).await {
             Ok(log) => Ok(Opened::Log(log)),
             Err(
                 error @ (StreamError::Unknown(_)
@@ -146,6 +146,12 @@ impl Follower {
         }
     }
 
+    async fn log(&self, node: Option<NodeId>) -> Result<LogStream, StreamError> {
+        let node = node.ok_or(StreamError::NotPlaced { instance: self.instance })?;
+        let Follower { instance, process, start, follow, .. } = *self;
+        self.app.controller.logs_on(node, instance, process, start, follow).await
+    }
+
     async fn look(&self) -> Result<Look, Failure> {
         let instance = self.instance;
         let found = self.app.query(move |state| {
@@ -153,6 +159,7 @@ impl Follower {
             let node = found.node.and_then(|node| state.node(node));
             Some(Look {
                 phase: found.phase,
+                node: found.node,
                 end: found.end.as_ref().map(views::end),
                 is_node_gone: node.is_none_or(|entry| entry.node.status == NodeStatus::Lost),
             })

@@ -279,8 +279,21 @@ impl Controller {
         start: LogStart,
         follow: bool,
     ) -> Result<LogStream, StreamError> {
+        let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
+        self.logs_on(node, instance, process, start, follow).await
+    }
+
+    /// The same for whoever knows the node of the instance.
+    pub async fn logs_on(
+        &self,
+        node: NodeId,
+        instance: InstanceId,
+        process: u32,
+        start: LogStart,
+        follow: bool,
+    ) -> Result<LogStream, StreamError> {
         let request = StreamRequest::Logs { instance, process, start, follow };
-        let (_, stream) = self.open(instance, request).await?;
+        let (_, stream) = self.open_on(node, request).await?;
         Ok(LogStream { stream, done: false })
     }
 

@@ -1,7 +1,7 @@
 //! What the node and the controller tell each other.
 
 use crate::{Action, Node, due};
-use spawnery_model::{Orders, Report, Timestamp, limits};
+use spawnery_model::{InstanceId, Orders, Report, Timestamp, limits};
 
 impl Node {
     pub(crate) fn introduce_again(&mut self) {
@@ -57,10 +57,11 @@ impl Node {
         if let Some(sent_at) = self.heard.confirm(&orders.received) {
             self.actions.push_back(Action::Renew { sent_at });
         }
-        for held in self.instances.values_mut() {
-            let told = held.told.is_some_and(|(sequence, _)| orders.received.contains(&sequence));
-            held.dirty &= !told;
-        }
+        let instances = &self.instances;
+        self.unconfirmed.retain(|instance| {
+            let told = instances.get(instance).and_then(|held| held.told);
+            !told.is_some_and(|(sequence, _)| orders.received.contains(&sequence))
+        });
         if orders.full || !orders.orders.is_empty() || orders.pools.is_some() {
             self.received.push(orders.sequence);
         }
@@ -90,7 +91,7 @@ impl Node {
         if !self.received.is_empty() {
             return Some(Timestamp(0));
         }
-        let news = self.instances.values().filter(|held| held.dirty);
+        let news = self.unconfirmed.iter().filter_map(|instance| self.instances.get(instance));
         let news = news.map(|held| due(held.told.map(|(_, at)| at), limits::RESEND)).min();
         let heartbeat = due(self.sent_at, limits::HEARTBEAT);
         Some(news.map_or(heartbeat, |news| news.min(heartbeat)))
@@ -101,12 +102,20 @@ impl Node {
         self.sent_at = Some(now);
         self.heard.sent(self.sequence, now);
         let everything = !self.introduced;
+        let asked: Vec<InstanceId> = if everything {
+            self.instances.keys().copied().collect()
+        } else {
+            self.unconfirmed.iter().copied().collect()
+        };
         let mut observed = Vec::new();
-        for (instance, held) in &mut self.instances {
+        for instance in asked {
+            let Some(held) = self.instances.get_mut(&instance) else {
+                continue;
+            };
             let told = held.told.map(|(_, at)| at);
-            if everything || (held.dirty && due(told, limits::RESEND) <= now) {
+            if everything || due(told, limits::RESEND) <= now {
                 held.told = Some((self.sequence, now));
-                observed.push(held.observed(*instance));
+                observed.push(held.observed(instance));
             }
         }
         Report {

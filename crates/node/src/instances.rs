@@ -41,8 +41,6 @@ pub(crate) struct Held {
     wanted: Wanted,
     revision: u64,
     observation: Observation,
-    /// The controller has not confirmed the observation.
-    pub(crate) dirty: bool,
     /// The last report that told the observation, and when.
     pub(crate) told: Option<(u64, Timestamp)>,
     pub(crate) notices: Notices,
@@ -108,10 +106,10 @@ impl Node {
             wanted: Wanted::Run,
             revision: self.revision_after(0),
             observation,
-            dirty: true,
             told: None,
         };
         self.instances.insert(instance, held);
+        self.unconfirmed.insert(instance);
     }
 
     fn with_notices(&mut self, instance: InstanceId, given_before: Vec<Notice>) {
@@ -203,12 +201,13 @@ impl Node {
         let held = self.instances.get_mut(&instance).expect("it was just looked up");
         held.revision = revision;
         held.observation = observation;
-        held.dirty = true;
         held.told = None;
+        self.unconfirmed.insert(instance);
     }
 
     fn forget(&mut self, instance: InstanceId) {
         self.instances.remove(&instance);
+        self.unconfirmed.remove(&instance);
         self.actions.push_back(Action::Forget { instance });
     }
 
@@ -226,8 +225,9 @@ impl Node {
         match want {
             Want::Run(order) => {
                 // The controller does not know how far it is.
-                (held.dirty, held.told) = (true, None);
+                held.told = None;
                 held.notices.want(&order);
+                self.unconfirmed.insert(instance);
                 self.notify(instance);
             }
             Want::Stop => self.want_stop(instance, Wanted::Stop),

@@ -21,7 +21,7 @@ use spawnery_model::{
     DurationMs, Exit, InstanceId, Introduction, NodeId, Notice, Orders, Report, StartOrder, Stop,
     Timestamp, WarmPool,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Something that happened on the node or came over the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -151,6 +151,9 @@ pub struct Node {
     /// The reign and epoch of the last full orders: a copy of them must not be taken for new.
     full_orders_of: (u64, u64),
     instances: BTreeMap<InstanceId, Held>,
+    /// Those of which the controller has not confirmed the observation: few of many, so that what
+    /// happens to one does not cost a look at all.
+    unconfirmed: BTreeSet<InstanceId>,
     actions: VecDeque<Action>,
     refused: u64,
 }
@@ -175,6 +178,7 @@ impl Node {
             orders_sequence: 0,
             full_orders_of: (0, 0),
             instances: BTreeMap::new(),
+            unconfirmed: BTreeSet::new(),
             actions: VecDeque::new(),
             refused: 0,
         }
@@ -228,7 +232,7 @@ impl Node {
 
     /// Instances of which the controller has not confirmed the last observation.
     pub fn observations_unconfirmed(&self) -> usize {
-        self.instances.values().filter(|held| held.dirty).count()
+        self.unconfirmed.len()
     }
 
     /// Messages of the controller that were refused because they were older than what is known.

@@ -24,6 +24,7 @@ pub use runtime::{
 };
 pub use runtimes::{DockerEngine, OciCommand, Runtimes, Unavailable};
 pub use shim::{NoJob, run_if_asked as run_shim_if_asked};
+pub use spawnery_sandbox::limits::LOG_RECORD_BYTES_MAX;
 pub use spawnery_sandbox::log::{Gap, LogError, LogPage, LogRecord};
 pub use spawnery_sandbox::protocol::ListeningSocket;
 pub use spawnery_sandbox::spec::WindowSize;

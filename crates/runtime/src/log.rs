@@ -47,6 +47,12 @@ impl Log {
 }
 
 impl LogFiles {
+    /// Whether there is so little to read that a thread for it would cost more than the reading.
+    pub fn is_short(&self) -> bool {
+        // Where there is no log, there is nothing to read.
+        LogReader::open(&self.dir).map_or(true, |reader| reader.is_short())
+    }
+
     /// Records from `sequence` on, as many as hold `bytes_max` of output, but one at least.
     pub fn read_from(&self, sequence: u64, bytes_max: usize) -> Result<LogPage, LogError> {
         let nothing = || LogPage { next_seq: sequence, ..LogPage::default() };

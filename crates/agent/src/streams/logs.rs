@@ -3,7 +3,9 @@
 use crate::link::{LinkError, Stream, read_frame, write_frame};
 use crate::streams::{Streams, refused};
 use spawnery_model::InstanceId;
-use spawnery_runtime::{Log, LogError, LogFiles, LogPage, LogRecord, OperationError};
+use spawnery_runtime::{
+    LOG_RECORD_BYTES_MAX, Log, LogError, LogFiles, LogPage, LogRecord, OperationError,
+};
 use spawnery_wire::frame;
 use spawnery_wire::link::{LogFrame, LogStart, RefusalKind, StreamReply};
 use std::time::Duration;
@@ -44,9 +46,9 @@ pub(super) async fn serve(
             return write_frame(stream, &StreamReply::Refused { kind, reason }).await;
         }
     };
-    write_frame(stream, &StreamReply::Accepted).await?;
-    send_page(stream, first).await?;
-    source.run(progress.exit, request.follow, stream).await
+    let is_whole = reaches_the_end(&first);
+    send_page(stream, first, frame::encode(&StreamReply::Accepted)).await?;
+    source.run(progress.exit, is_whole, request.follow, stream).await
 }
 
 async fn find(streams: &mut Streams, request: &LogRequest) -> Result<Log, OperationError> {
@@ -76,14 +78,17 @@ impl Source {
     async fn run(
         mut self,
         mut exit: Option<spawnery_model::Exit>,
+        mut is_whole: bool,
         follow: bool,
         stream: &mut Stream,
     ) -> Result<(), LinkError> {
         loop {
-            let mut page = self.next_page().await?;
-            while !page.records.is_empty() {
-                send_page(stream, page).await?;
-                page = self.next_page().await?;
+            while !is_whole {
+                let page = self.next_page().await?;
+                is_whole = reaches_the_end(&page);
+                if !page.records.is_empty() {
+                    send_page(stream, page, Vec::new()).await?;
+                }
             }
             // All that was there when `exit` was looked at has been sent.
             if let Some(exit) = exit {
@@ -101,6 +106,7 @@ impl Source {
                 _ = read_frame::<LogFrame, _>(stream) => return Ok(()),
             }
             exit = self.log.progress().exit;
+            is_whole = false;
         }
     }
 
@@ -126,10 +132,15 @@ impl Source {
         Ok(page)
     }
 
+    /// Reads in a thread that may wait for the disk. What is short was written a moment ago, or is
+    /// read at once: to wake a thread for it, and to be woken by it, takes longer.
     async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce(LogFiles) -> Result<T, LogError> + Send + 'static,
     ) -> Result<T, LogError> {
+        if self.log.files.is_short() {
+            return read(self.log.files.clone());
+        }
         let _permit = self.streams.log_reads.acquire().await;
         let files = self.log.files.clone();
         let done = tokio::task::spawn_blocking(move || read(files)).await;
@@ -151,10 +162,20 @@ fn tail(files: &LogFiles, lines: u64) -> Result<LogPage, LogError> {
     Ok(LogPage { records, gaps: Vec::new(), next_seq })
 }
 
-/// Sends a page, each gap before the record that follows it.
-async fn send_page(stream: &mut (impl AsyncWrite + Unpin), page: LogPage) -> Result<(), LinkError> {
+/// Whether a page holds all that there was when it was read: one more record would have found its
+/// place in it.
+fn reaches_the_end(page: &LogPage) -> bool {
+    let bytes: usize = page.records.iter().map(|record| record.bytes.len()).sum();
+    bytes + LOG_RECORD_BYTES_MAX <= PAGE_BYTES_MAX
+}
+
+/// Sends a page, each gap before the record that follows it. `frames` go before it.
+async fn send_page(
+    stream: &mut (impl AsyncWrite + Unpin),
+    page: LogPage,
+    mut frames: Vec<u8>,
+) -> Result<(), LinkError> {
     let mut gaps = page.gaps.into_iter().peekable();
-    let mut frames = Vec::new();
     for record in page.records {
         while let Some(gap) = gaps.next_if(|gap| gap.to < record.seq) {
             frames.extend(frame::encode(&LogFrame::Gap { from: gap.from, to: gap.to }));
