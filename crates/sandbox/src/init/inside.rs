@@ -83,7 +83,7 @@ impl Inside {
     /// stays: only for files that this process has made, before anybody else could change them.
     pub(super) fn rewrite(&self, path: &str, bytes: &[u8]) -> io::Result<()> {
         let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let file = rustix::fs::openat2(&self.0, path, flags, Mode::empty(), RESOLVE)?;
+        let file = open_within(&self.0, path, flags, RESOLVE)?;
         let stat = rustix::fs::fstat(&file)?;
         if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile || stat.st_nlink > 1 {
             return Err(io::ErrorKind::InvalidInput.into());
