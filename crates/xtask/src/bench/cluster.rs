@@ -169,7 +169,10 @@ impl Cluster {
                 let report = agent.obey(node, &orders);
                 self.sequencer.handle(Input::Report(Box::new(report)), NOW, &mut self.ids);
             }
-            Output::Orders { .. } | Output::Query { .. } | Output::Event(_) => {}
+            Output::Orders { .. }
+            | Output::AskIdle { .. }
+            | Output::Query { .. }
+            | Output::Event(_) => {}
         }
         Ok(())
     }
