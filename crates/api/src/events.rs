@@ -12,7 +12,7 @@ use futures::StreamExt;
 use serde::Deserialize;
 use spawnery_cluster::Event;
 use spawnery_controller::{EventCursor, EventItem, EventStart};
-use spawnery_model::Name;
+use spawnery_model::{InstanceId, Name};
 use spawnery_wire::api::{EventGapView, EventView, stream_event};
 use utoipa::IntoParams;
 
@@ -60,6 +60,26 @@ pub(crate) async fn follow_events(
     let events = app.controller.events(start).into_stream();
     let events = events.filter_map(move |item| std::future::ready(filter.told(item)));
     sse::respond(&app, greeting, events)
+}
+
+/// Sends what happens to one instance, for as long as the client listens; `held` goes with it.
+pub(crate) fn follow_instance<T: Send + 'static>(
+    app: &App,
+    instance: InstanceId,
+    headers: &HeaderMap,
+    held: T,
+) -> Answer<Response> {
+    let start = start(sse::last_event_id(headers))?;
+    let filter = Filter { workload: None, instance: Some(instance.to_string()) };
+    let position = app.controller.statistics().position;
+    let now = EventCursor { position, index: u32::MAX };
+    let greeting = (start == EventStart::Now).then(|| id(now));
+    let events = app.controller.events(start).into_stream();
+    let events = events.filter_map(move |item| {
+        let _ = &held;
+        std::future::ready(filter.told(item))
+    });
+    sse::respond(app, greeting, events)
 }
 
 fn start(after: Option<&str>) -> Answer<EventStart> {

@@ -55,6 +55,7 @@ codes! {
     NOT_RUNNING "not-running" CONFLICT "it does not run";
     JOINING_OFF "joining-off" CONFLICT "this server takes no agents from other machines";
     LIMIT "limit" CONFLICT "a limit is reached";
+    CLIENTS_FULL "clients-full" CONFLICT "as many clients as may be use the session";
     TAGS_DIFFER "tags-differ" CONFLICT "the session has other tags";
     NOT_EXTENDED "not-extended" CONFLICT "the session cannot live longer";
     KEY_OF_OTHER "key-of-other" FORBIDDEN "the key names a session of somebody else";

@@ -28,6 +28,7 @@ mod instances;
 mod jobs;
 pub mod limits;
 mod list;
+mod lives;
 mod logs;
 mod manifest;
 mod metrics;

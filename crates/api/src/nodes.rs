@@ -66,10 +66,11 @@ pub(crate) async fn drain_node(
     Path(node): Path<String>,
     change: Change,
 ) -> Answer<Json<NodeView>> {
-    let DrainRequest { draining } = change.json()?;
+    let DrainRequest { draining, deadline_ms } = change.json()?;
     let node = node_id(&app, node).await?;
     let by = change.by();
-    let command = Command::SetDraining { node, draining, deadline: None, by };
+    let command =
+        Command::SetDraining { node, draining, deadline: deadline_ms.map(DurationMs), by };
     app.controller.submit(command, change.key).await?;
     get_node(State(app), Path(node.to_string())).await
 }

@@ -6,9 +6,9 @@ use crate::failure::{Failure, code};
 use crate::guard::guard;
 use crate::tokens::Tokens;
 use crate::{
-    attach, content, environments, events, health, instances, jobs, logs, manifest, metrics, nodes,
-    openapi, ports, processes, secrets, services, sessions, status, templates, usage, volumes,
-    workloads,
+    attach, content, environments, events, health, instances, jobs, lives, logs, manifest, metrics,
+    nodes, openapi, ports, processes, secrets, services, sessions, status, templates, usage,
+    volumes, workloads,
 };
 use axum::Router;
 use axum::http::Uri;
@@ -55,6 +55,10 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(templates::get_template))
         .routes(routes!(sessions::create_session, sessions::list_sessions))
         .routes(routes!(sessions::get_session, sessions::end_session))
+        .routes(routes!(lives::keep_session_alive))
+        .routes(routes!(lives::extend_session))
+        .routes(routes!(lives::attach_client))
+        .routes(routes!(lives::list_clients))
         .routes(routes!(processes::exec_in_session))
         .routes(routes!(processes::signal_session))
         .routes(routes!(processes::write_session_stdin))

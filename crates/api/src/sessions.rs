@@ -14,8 +14,14 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use spawnery_cluster::{Command, Reply, SessionSource};
-use spawnery_model::Name;
-use spawnery_wire::api::{InstanceView, Page, SessionCreated, SessionRequest};
+use spawnery_model::limits::{
+    CPU_MAX, DURATION_MAX, LABEL_LENGTH_MAX, MEMORY_MAX, MEMORY_MIN, PIDS_MAX, SESSION_TAGS_MAX,
+};
+use spawnery_model::{DurationMs, Name, SessionLimits, SessionTerms};
+use spawnery_wire::api::{
+    InstanceView, LimitsView, Page, SessionCreated, SessionRequest, SessionTermsRequest,
+};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The name of a session that brings its definition and no name.
 const NAME_DEFAULT: &str = "session";
@@ -28,22 +34,63 @@ const NAME_DEFAULT: &str = "session";
     post, path = "/v1/sessions", tag = "sessions",
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
     request_body = SessionRequest,
-    responses((status = 201, description = "A session was created", body = SessionCreated)),
+    responses(
+        (status = 201, description = "A session was created", body = SessionCreated),
+        (status = 200, description = "The key names this one", body = SessionCreated),
+    ),
 )]
 pub(crate) async fn create_session(
     State(app): State<App>,
     change: Change,
 ) -> Answer<impl IntoResponse> {
-    let source = source(&change.body)?;
+    let (source, terms) = source(&change.body)?;
+    let terms = Box::new(checked(terms)?);
     let owner = change.by();
-    let command = Command::CreateSession { source, owner, terms: Box::default() };
-    match app.controller.submit(command, change.key).await? {
-        Reply::Session(id) => {
-            let location = [(header::LOCATION, format!("/v1/sessions/{id}"))];
-            Ok((StatusCode::CREATED, location, Json(SessionCreated { id })))
-        }
-        _ => Err(other_answer()),
+    let command = Command::CreateSession { source, owner, terms };
+    let (status, id) = match app.controller.submit(command, change.key).await? {
+        Reply::Session(id) => (StatusCode::CREATED, id),
+        Reply::SessionFound(id) => (StatusCode::OK, id),
+        _ => return Err(other_answer()),
+    };
+    let created = status == StatusCode::CREATED;
+    let location = [(header::LOCATION, format!("/v1/sessions/{id}"))];
+    Ok((status, location, Json(SessionCreated { id, created })))
+}
+
+/// What the request asks, as the core takes it.
+fn checked(request: SessionTermsRequest) -> Answer<SessionTerms> {
+    let refused = |detail: String| Err(Failure::new(code::BODY, detail));
+    if request.tags.len().max(request.shared_with.len()) > SESSION_TAGS_MAX {
+        return refused(format!("a session has at most {SESSION_TAGS_MAX} tags and sharers, each"));
     }
+    let words = request.tags.iter().flat_map(|(tag, value)| [tag, value]);
+    if words.chain(&request.shared_with).any(|word| word.len() > LABEL_LENGTH_MAX) {
+        return refused(format!("a tag or a subject has more than {LABEL_LENGTH_MAX} bytes"));
+    }
+    let limits = &request.limits;
+    let memory_most = MEMORY_MIN.0..=MEMORY_MAX.0;
+    let is_good = limits.memory_bytes.is_none_or(|bytes| memory_most.contains(&bytes))
+        && limits.cpu_millis.is_none_or(|cpu| (1..=CPU_MAX.0).contains(&cpu))
+        && limits.pids.is_none_or(|pids| (1..=PIDS_MAX).contains(&pids))
+        && limits.duration_ms.is_none_or(|time| (1..=DURATION_MAX.0).contains(&time))
+        && limits.idle_timeout_ms.is_none_or(|time| (1..=DURATION_MAX.0).contains(&time))
+        && limits.disk_bytes != Some(0)
+        && limits.clients != Some(0);
+    if !is_good {
+        let hint = "the same amounts are possible as in a manifest";
+        return refused("`limits` has an amount that cannot be".to_owned())
+            .map_err(|failure: Failure| failure.hint(hint));
+    }
+    Ok(SessionTerms {
+        key: request.key,
+        tags: request.tags,
+        shared_with: request.shared_with,
+        wanted: SessionLimits::from(&request.limits),
+        at_once: request.at_once,
+        queue_deadline: request.queue_deadline_ms.map(|ms| DurationMs(ms.min(DURATION_MAX.0))),
+        beyond_template: true,
+        ..SessionTerms::default()
+    })
 }
 
 /// [`SessionRequest`], as it is read: the definition stays text, for the manifest's own reader.
@@ -54,19 +101,49 @@ struct RequestText<'a> {
     #[serde(borrow)]
     session: Option<&'a RawValue>,
     name: Option<Name>,
+    key: Option<Name>,
+    #[serde(default)]
+    tags: BTreeMap<String, String>,
+    #[serde(default)]
+    shared_with: BTreeSet<String>,
+    #[serde(default)]
+    limits: LimitsView,
+    #[serde(default)]
+    at_once: bool,
+    queue_deadline_ms: Option<u64>,
 }
 
-fn source(body: &[u8]) -> Answer<SessionSource> {
+impl RequestText<'_> {
+    fn terms(&mut self) -> SessionTermsRequest {
+        SessionTermsRequest {
+            key: self.key.take(),
+            tags: std::mem::take(&mut self.tags),
+            shared_with: std::mem::take(&mut self.shared_with),
+            limits: std::mem::take(&mut self.limits),
+            at_once: self.at_once,
+            queue_deadline_ms: self.queue_deadline_ms,
+        }
+    }
+}
+
+fn source(body: &[u8]) -> Answer<(SessionSource, SessionTermsRequest)> {
     let text =
         std::str::from_utf8(body).map_err(|_| Failure::new(code::BODY, "the body is not UTF-8"))?;
-    let request: RequestText<'_> = serde_json::from_str(text).map_err(malformed)?;
+    let mut request: RequestText<'_> = serde_json::from_str(text).map_err(malformed)?;
+    let terms = request.terms();
     match (request.template, request.session) {
-        (Some(template), None) if request.name.is_none() => Ok(SessionSource::Template(template)),
+        (Some(template), None) if request.name.is_none() => {
+            Ok((SessionSource::Template(template), terms))
+        }
+        (None, Some(_)) if terms.key.is_some() => {
+            Err(Failure::new(code::BODY, "`key` goes with `template` only")
+                .hint("apply the session as a template first"))
+        }
         (None, Some(session)) => {
             let default = || Name::new(NAME_DEFAULT).expect("the default is a name");
             let name = request.name.unwrap_or_else(default);
             let workload = manifest::session(&name, session.get(), text)?;
-            Ok(SessionSource::Inline(Box::new(workload)))
+            Ok((SessionSource::Inline(Box::new(workload)), terms))
         }
         (Some(_), None) => Err(Failure::new(code::BODY, "`name` goes with `session` only")
             .hint("a session from a template has the template's name")),

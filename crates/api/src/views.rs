@@ -2,15 +2,17 @@
 
 use crate::config::Config;
 use spawnery_cluster::state::{NodeEntry, Run, Slot, SlotState, WorkloadEntry};
+use spawnery_cluster::terms::{duration_ends_at, process_of};
 use spawnery_cluster::{Difference, State};
 use spawnery_model::{
     DurationMs, End, EndReason, Exit, File, Instance, Kind, LimitReached, Missed, Network, NodeId,
-    Origin, Overlap, Phase, Process, Replicas, Restart, RestartPolicy, Stop, Workload,
+    Origin, Overlap, Phase, Process, Replicas, Restart, RestartPolicy, Session, SessionLimits,
+    Stop, Workload,
 };
 use spawnery_wire::api::{
-    DifferenceView, EndView, ExitView, FileView, InstanceView, JobView, MissedView, NodeReference,
-    NodeView, PhaseCounts, PortView, ProcessView, RestartView, RunOutcomeView, RunView,
-    ScheduleView, ServiceView, SessionTemplateView, SlotView, StopView,
+    DifferenceView, EndView, ExitView, FileView, InstanceView, JobView, LimitsView, MissedView,
+    NodeReference, NodeView, PhaseCounts, PortView, ProcessView, RestartView, RunOutcomeView,
+    RunView, ScheduleView, ServiceView, SessionTemplateView, SessionView, SlotView, StopView,
 };
 
 /// An instance, without what it runs.
@@ -44,16 +46,44 @@ pub(crate) fn instance(state: &State, instance: &Instance, config: &Config) -> I
         stop_cause: instance.stop_cause.as_ref().map(|cause| cause.words()),
         end: instance.end.as_ref().map(end),
         urls: instance_urls(state, instance, config),
+        session: instance.session.as_deref().map(|it| Box::new(session(state, instance, it))),
         process: None,
+    }
+}
+
+/// What only a session has.
+fn session(state: &State, instance: &Instance, session: &Session) -> SessionView {
+    let process = process_of(state.definition_of(instance), instance);
+    let limits = SessionLimits {
+        memory: Some(process.memory),
+        cpu: process.cpu_max,
+        disk: process.disk_max,
+        pids: Some(process.pids_max),
+        ..session.limits.clone()
+    };
+    let warned = session.warned.as_ref();
+    SessionView {
+        key: session.key.clone(),
+        epoch: session.key.as_ref().map(|_| instance.epoch),
+        tags: session.tags.clone(),
+        shared_with: session.shared_with.clone(),
+        limits: LimitsView::from(&limits),
+        ends_at_ms: duration_ends_at(instance).map(|at| at.0),
+        idle_ends_at_ms: warned.and_then(|warned| warned.idle).map(|at| at.0),
+        drain_ends_at_ms: warned.and_then(|warned| warned.drain).map(|at| at.0),
+        queue_place: None,
+        queue_until_ms: session.queue_until.map(|at| at.0).filter(|_| session.turn.is_some()),
     }
 }
 
 /// An instance with what it runs.
 pub(crate) fn instance_in_full(state: &State, one: &Instance, config: &Config) -> InstanceView {
-    InstanceView {
-        process: Some(process(&state.definition_of(one).process)),
-        ..instance(state, one, config)
+    let mut view = instance(state, one, config);
+    view.process = Some(process(&process_of(state.definition_of(one), one)));
+    if let Some(session) = &mut view.session {
+        session.queue_place = state.queue_place(one);
     }
+    view
 }
 
 /// Of which kind of workload it is an instance.

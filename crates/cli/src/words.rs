@@ -3,7 +3,7 @@
 use crate::error::CliError;
 use owo_colors::Style;
 use spawnery_model::{Bytes, CpuMillis, Phase};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The time now, in milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
@@ -51,6 +51,14 @@ pub(crate) fn since(text: &str) -> Result<u64, CliError> {
         let message = format!("--since: `{text}` is not a time");
         CliError::usage(message).hint("give it as 10m, 2h, 1d or as 2026-11-21T10:00:00Z")
     })
+}
+
+/// A length of time that a user gives: `500ms`, `10s`, `5m`, `2h`.
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let time = spawnery_manifest::parse_duration(text);
+    let time =
+        time.map_err(|_| "give it with its unit, such as 500ms, 10s, 5m or 2h".to_owned())?;
+    Ok(Duration::from_millis(time.0))
 }
 
 /// How long processors were at work: as a span, with tenths while there are few.

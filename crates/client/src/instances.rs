@@ -11,10 +11,11 @@ use hyper::Method;
 use hyper::body::{Bytes, Frame};
 use spawnery_model::InstanceId;
 use spawnery_wire::api::{
-    ExecReply, ExecRequest, InstanceProcessView, InstanceView, OpenPortView, SessionCreated,
-    SessionRequest, SignalRequest, UsageView,
+    ExecReply, ExecRequest, ExtendReply, ExtendRequest, InstanceProcessView, InstanceView,
+    OpenPortView, SessionCreated, SessionRequest, SignalRequest, UsageView,
 };
 use std::io;
+use std::time::Duration;
 
 /// Which instances are asked for: those that meet all that is given.
 #[derive(Debug, Clone, Default)]
@@ -77,6 +78,33 @@ impl Client {
     /// The sessions.
     pub async fn sessions(&self) -> Result<Instances, ClientError> {
         self.list(&Target::new("/v1/sessions")).await
+    }
+
+    /// Says that a session is used, so that it is not ended for being idle.
+    pub async fn keep_session_alive(&self, session: &str) -> Result<(), ClientError> {
+        let target = Target::new("/v1/sessions").segment(session);
+        let target = Target::new(&format!("{}/keep-alive", target.as_str()));
+        self.call(Method::POST, &target).await
+    }
+
+    /// Lets a session live longer by `time`.
+    pub async fn extend_session(
+        &self,
+        session: &str,
+        time: Duration,
+    ) -> Result<ExtendReply, ClientError> {
+        let target = Target::new("/v1/sessions").segment(session);
+        let target = Target::new(&format!("{}/extend", target.as_str()));
+        let by_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.send(Method::POST, &target, &ExtendRequest { by_ms }).await
+    }
+
+    /// Attaches to a session as `client`, and follows what happens to it, for as long as the
+    /// stream is kept. Connects at its first `next`.
+    pub fn attach_client(&self, session: &str, client: &str) -> EventStream {
+        let target = Target::new("/v1/sessions").segment(session);
+        let target = Target::new(&format!("{}/attach", target.as_str()));
+        EventStream::new(self.clone(), target.query("client", Some(client)))
     }
 
     /// Ends a session.

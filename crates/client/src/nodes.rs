@@ -14,10 +14,16 @@ impl Client {
     }
 
     /// Starts or stops to empty a node, which is given by its id or name.
-    pub async fn drain(&self, node: &str, draining: bool) -> Result<(), ClientError> {
+    pub async fn drain(
+        &self,
+        node: &str,
+        draining: bool,
+        deadline: Option<Duration>,
+    ) -> Result<(), ClientError> {
         let target = Target::new("/v1/nodes").segment(node);
         let target = Target::new(&format!("{}/drain", target.as_str()));
-        self.tell(Method::POST, &target, &DrainRequest { draining }).await
+        let deadline_ms = deadline.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.tell(Method::POST, &target, &DrainRequest { draining, deadline_ms }).await
     }
 
     /// Forgets a node that is lost.

@@ -462,6 +462,18 @@ impl State {
         entry.is_some_and(|entry| holds(&entry.labels))
     }
 
+    /// Of a session that waits for room: how many sessions are tried before it.
+    pub fn queue_place(&self, instance: &Instance) -> Option<u64> {
+        let turn = instance.session.as_ref()?.turn?;
+        let before = self.agenda.queue.range(..(turn, instance.created_at, instance.id));
+        Some(before.count() as u64)
+    }
+
+    /// How many sessions wait for room.
+    pub fn sessions_queued(&self) -> usize {
+        self.agenda.queue.len()
+    }
+
     /// How many instances are not ended.
     pub fn instances_live(&self) -> u64 {
         self.live

@@ -12,6 +12,7 @@ mod node;
 mod page;
 mod problem;
 mod schemas;
+mod session;
 mod status;
 mod stream;
 mod workload;
@@ -25,12 +26,16 @@ pub use environment::{
     VolumeView, build_event,
 };
 pub use instance::{
-    EndView, ExecReply, ExecRequest, ExitView, InstanceView, NodeReference, SessionCreated,
-    SessionRequest, SignalRequest, UsageView,
+    EndView, ExecReply, ExecRequest, ExitView, InstanceView, NodeReference, SignalRequest,
+    UsageView,
 };
 pub use node::{DrainRequest, JoinTokenReply, JoinTokenRequest, NodeView};
 pub use page::Page;
 pub use problem::{FieldProblem, PROBLEM_TYPE_PREFIX, Problem};
+pub use session::{
+    ClientsView, ExtendReply, ExtendRequest, LimitsView, SessionCreated, SessionRequest,
+    SessionTermsRequest, SessionView,
+};
 pub use status::{JournalView, NodeCounts, StatusView, WorkloadCounts};
 pub use stream::{
     EventGapView, EventView, ExitedView, GapView, LogRecordView, OutputStream, stream_event,

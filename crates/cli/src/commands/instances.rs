@@ -139,7 +139,7 @@ fn node_name(instance: &InstanceView) -> String {
 }
 
 /// Why an instance is where it is.
-fn note(instance: &InstanceView) -> String {
+pub(crate) fn note(instance: &InstanceView) -> String {
     if let Some(end) = &instance.end {
         return end.reason.clone();
     }

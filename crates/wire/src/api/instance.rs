@@ -2,6 +2,7 @@
 
 use super::attach::TerminalSize;
 use super::schemas;
+use super::session::SessionView;
 use super::workload::ProcessView;
 use serde::{Deserialize, Serialize};
 use spawnery_model::{InstanceId, Name, NodeId, Phase, RunId};
@@ -58,6 +59,9 @@ pub struct InstanceView {
     pub restarted_as: Option<InstanceId>,
     /// Where its ports are reached.
     pub urls: Vec<String>,
+    /// Of a session: what only a session has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<Box<SessionView>>,
     /// What it runs; only when one instance is asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub process: Option<ProcessView>,
@@ -133,32 +137,6 @@ pub struct ExitView {
     pub failure: Option<String>,
     /// When, by the node's clock.
     pub at_ms: u64,
-}
-
-/// Start a session: from a template, or from a definition of its own.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SessionRequest {
-    /// The name of a session template.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>, example = "shell")]
-    pub template: Option<Name>,
-    /// A definition, with the fields that a session has in a manifest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>, example = json!({"run": ["echo", "hi"], "memory": "64M"}))]
-    pub session: Option<serde_json::Value>,
-    /// With a definition: what to call it. Need not be unique; `session` when it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<String>)]
-    pub name: Option<Name>,
-}
-
-/// A session was created; its process may not have started yet.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct SessionCreated {
-    /// Its id.
-    #[schema(value_type = String)]
-    pub id: InstanceId,
 }
 
 /// Start a further process in an instance.

@@ -46,6 +46,10 @@ pub struct NodeView {
 pub struct DrainRequest {
     /// Start or stop.
     pub draining: bool,
+    /// How long sessions may stay; ten minutes when it is left out. They are warned, and end
+    /// earlier when nobody uses them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline_ms: Option<u64>,
 }
 
 /// Make a token by which one machine can join.

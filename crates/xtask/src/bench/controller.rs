@@ -55,7 +55,8 @@ async fn all_callers(controller: &Controller) -> Result<Vec<Duration>, Failure> 
 async fn caller(controller: Controller) -> Result<Vec<Duration>, Failure> {
     let shell = Name::new("shell").map_err(|error| error.to_string())?;
     let source = SessionSource::Template(shell);
-    let create = Command::CreateSession { source, owner: "bench".to_owned(), terms: Box::default() };
+    let create =
+        Command::CreateSession { source, owner: "bench".to_owned(), terms: Box::default() };
     let mut times = Vec::new();
     let start = Instant::now();
     let mut next = create.clone();
