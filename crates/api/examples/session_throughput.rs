@@ -5,8 +5,9 @@
 
 #![expect(clippy::print_stdout, reason = "it is an example that prints figures")]
 
-use spawnery_api::{Config, Tokens, router};
+use spawnery_api::{Config, router};
 use spawnery_controller::Controller;
+use spawnery_controller::access::{Config as AccessConfig, Verifier};
 use spawnery_gateway::{Door, Gateway, Settings};
 use std::error::Error;
 use std::path::PathBuf;
@@ -32,7 +33,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let controller = Controller::start(config).await?;
         let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
         let address = listener.local_addr()?;
-        let router = router(controller.clone(), Tokens::of_admin(TOKEN), Config::default());
+        let verifier = Verifier::start(&controller, AccessConfig::of_admin(TOKEN)).await.unwrap();
+        let router = router(controller.clone(), verifier, Config::default());
         let front = Gateway::new(controller.clone());
         let (doors, settings) = (vec![Door::plain(listener)], Settings::default());
         let server = tokio::spawn(front.serve(doors, router, settings, std::future::pending()));

@@ -1,12 +1,13 @@
 //! What all handlers share.
 
+use crate::asker::Asker;
 use crate::config::Config;
 use crate::failure::{Failure, code};
 use crate::limits::{REQUEST_TIME_MAX, REQUESTS_MAX, STREAMS_MAX};
 use crate::metrics::RequestMetrics;
-use crate::tokens::Tokens;
 use spawnery_cluster::State;
 use spawnery_controller::Controller;
+use spawnery_controller::access::{Denied, Verifier};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ pub(crate) struct App(Arc<Shared>);
 
 pub(crate) struct Shared {
     pub(crate) controller: Controller,
-    pub(crate) tokens: Tokens,
+    pub(crate) verifier: Verifier,
     pub(crate) config: Arc<Config>,
     pub(crate) requests: Semaphore,
     streams: Arc<Semaphore>,
@@ -36,19 +37,19 @@ impl Deref for App {
 }
 
 impl App {
-    pub(crate) fn new(controller: Controller, tokens: Tokens, config: Config) -> App {
-        App::with_time_max(controller, tokens, config, REQUEST_TIME_MAX)
+    pub(crate) fn new(controller: Controller, verifier: Verifier, config: Config) -> App {
+        App::with_time_max(controller, verifier, config, REQUEST_TIME_MAX)
     }
 
     pub(crate) fn with_time_max(
         controller: Controller,
-        tokens: Tokens,
+        verifier: Verifier,
         config: Config,
         request_time_max: Duration,
     ) -> App {
         App(Arc::new(Shared {
             controller,
-            tokens,
+            verifier,
             config: Arc::new(config),
             requests: Semaphore::new(REQUESTS_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
@@ -64,6 +65,11 @@ impl App {
         read: impl FnOnce(&State) -> R + Send + 'static,
     ) -> Result<R, Failure> {
         Ok(self.controller.query(read).await?)
+    }
+
+    /// Resolves when the token of `asker` is revoked or expires: what is open in its name ends then.
+    pub(crate) fn revoked(&self, asker: &Asker) -> impl Future<Output = Denied> + Send + use<> {
+        self.verifier.watch(asker)
     }
 
     /// The right to keep a stream open, for as long as it is held.

@@ -1,8 +1,8 @@
 //! Being attached to a process, over a WebSocket (RFC 6455).
 
 use crate::app::App;
+use crate::asker::{Asker, denied};
 use crate::failure::{Answer, Failure, code};
-use crate::find;
 use crate::follower::{Follower, News, Wanted};
 use crate::limits::{ATTACH_MESSAGE_BYTES_MAX, HEARTBEAT};
 use crate::parameters::Parameters;
@@ -18,11 +18,15 @@ use spawnery_controller::{InputRefusal, InputSender};
 use spawnery_model::InstanceId;
 use spawnery_wire::api::{AttachInput, AttachNews, AttachedOutput, TerminalSize};
 use spawnery_wire::link::{InputFrame, LogStart, StreamRequest};
+use std::time::Duration;
 use tokio::sync::mpsc;
 use utoipa::IntoParams;
 
 /// Remarks about input that wait to be sent. There is one at most for each attached client.
 const REMARKS_MAX: usize = 1;
+
+/// How long telling a client that its token was revoked may take.
+const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// From where to attach.
 #[derive(Debug, Clone, Default, Deserialize, IntoParams)]
@@ -54,14 +58,14 @@ pub(crate) struct AttachParameters {
 )]
 pub(crate) async fn attach_to_session(
     State(app): State<App>,
+    asker: Asker,
     Path((id, process)): Path<(String, u32)>,
     Parameters(parameters): Parameters<AttachParameters>,
     uri: Uri,
     upgrade: WebSocketUpgrade,
 ) -> Answer<Response> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
-    let session = session.await??;
-    attach(app, (session, process), parameters, &uri, upgrade).await
+    let session = processes::session(&app, id, &asker).await?;
+    attach(app, asker, (session, process), parameters, &uri, upgrade).await
 }
 
 /// Attaches to a process of an instance: a WebSocket that carries its output, and what is typed.
@@ -79,17 +83,19 @@ pub(crate) async fn attach_to_session(
 )]
 pub(crate) async fn attach_to_instance(
     State(app): State<App>,
+    asker: Asker,
     Path((id, process)): Path<(String, u32)>,
     Parameters(parameters): Parameters<AttachParameters>,
     uri: Uri,
     upgrade: WebSocketUpgrade,
 ) -> Answer<Response> {
-    let instance = processes::instance(&app, id).await?;
-    attach(app, (instance, process), parameters, &uri, upgrade).await
+    let instance = processes::instance(&app, id, &asker).await?;
+    attach(app, asker, (instance, process), parameters, &uri, upgrade).await
 }
 
 async fn attach(
     app: App,
+    asker: Asker,
     (instance, process): (InstanceId, u32),
     parameters: AttachParameters,
     uri: &Uri,
@@ -114,15 +120,16 @@ async fn attach(
     Ok(upgrade.on_upgrade(move |socket| async move {
         let stopping = app.config.stopping.clone();
         tokio::select! {
-            () = serve(app, wanted, socket) => {}
+            () = serve(app, asker, wanted, socket) => {}
             () = stopping.stopped() => {}
         }
         drop(permit);
     }))
 }
 
-async fn serve(app: App, wanted: Wanted, socket: WebSocket) {
-    let (sink, messages) = socket.split();
+async fn serve(app: App, asker: Asker, wanted: Wanted, socket: WebSocket) {
+    let (path, revoked) = (wanted.path.clone(), app.revoked(&asker));
+    let (mut sink, messages) = socket.split();
     let (remarks_in, remarks) = mpsc::channel(REMARKS_MAX);
     let typing = Typing {
         app: app.clone(),
@@ -132,17 +139,26 @@ async fn serve(app: App, wanted: Wanted, socket: WebSocket) {
         remarks: remarks_in,
     };
     // What is typed must not wait for output, nor output for a process that does not read.
-    tokio::select! {
-        () = tell(Follower::new(app, wanted), remarks, sink) => {}
-        () = typing.pass_on(messages) => {}
-    }
+    let reason = tokio::select! {
+        () = tell(Follower::new(app, wanted), remarks, &mut sink) => return,
+        () = typing.pass_on(messages) => return,
+        reason = revoked => reason,
+    };
+    // A client that does not read is not waited for.
+    let farewell = async {
+        let problem = denied(&reason).into_problem(&path);
+        sink.send(text(&AttachNews::Problem(problem))).await?;
+        let end = CloseFrame { code: close_code::POLICY, reason: reason.to_string().into() };
+        sink.send(Message::Close(Some(end))).await
+    };
+    let _ = tokio::time::timeout(FAREWELL_TIME_MAX, farewell).await;
 }
 
 /// Sends what happens until the process has ended, or nobody listens.
 async fn tell(
     mut follower: Follower,
     mut remarks: mpsc::Receiver<AttachNews>,
-    mut sink: SplitSink<WebSocket, Message>,
+    sink: &mut SplitSink<WebSocket, Message>,
 ) {
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
     heartbeat.reset();

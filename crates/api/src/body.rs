@@ -1,31 +1,21 @@
 //! What a request brings: its body, who asks, and its idempotency key.
 
 use crate::app::App;
+use crate::asker::Asker;
 use crate::failure::{Answer, Failure, code};
 use crate::idempotency;
 use crate::limits::BODY_BYTES_MAX;
-use crate::tokens::Subject;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::header;
-use axum::http::request::Parts;
 use http_body_util::LengthLimitError;
 use serde::de::DeserializeOwned;
 use spawnery_cluster::IdempotencyKey;
 
-impl FromRequestParts<App> for Subject {
-    type Rejection = Failure;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Answer<Subject> {
-        let subject = parts.extensions.get::<Subject>().cloned();
-        subject.ok_or_else(|| Failure::new(code::TOKEN, "the request shows no token"))
-    }
-}
-
 /// A request that changes something.
 pub(crate) struct Change {
     /// Who asks.
-    pub(crate) subject: Subject,
+    pub(crate) asker: Asker,
     /// Makes a repetition harmless.
     pub(crate) key: Option<IdempotencyKey>,
     /// The body.
@@ -39,22 +29,22 @@ impl FromRequest<App> for Change {
 
     async fn from_request(request: Request, app: &App) -> Answer<Change> {
         let (mut parts, body) = request.into_parts();
-        let subject = Subject::from_request_parts(&mut parts, app).await?;
+        let asker = Asker::from_request_parts(&mut parts, app).await?;
         let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(unreadable)?;
-        let key = idempotency::key(&parts, &subject, &body)?;
+        let key = idempotency::key(&parts, &asker.subject, &body)?;
         let media_type = parts.headers.get(header::CONTENT_TYPE).map(|value| {
             let value = value.to_str().unwrap_or_default();
             let media_type = value.split(';').next().unwrap_or_default();
             media_type.trim().to_ascii_lowercase()
         });
-        Ok(Change { subject, key, body, media_type })
+        Ok(Change { asker, key, body, media_type })
     }
 }
 
 impl Change {
     /// Who asks, as it goes into a record.
     pub(crate) fn by(&self) -> String {
-        self.subject.as_str().to_owned()
+        self.asker.subject.clone()
     }
 
     /// The body as JSON.

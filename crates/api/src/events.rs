@@ -1,6 +1,7 @@
 //! What happens in the cluster, as Server-Sent Events.
 
 use crate::app::App;
+use crate::asker::Asker;
 use crate::failure::Answer;
 use crate::parameters::{Parameters, invalid};
 use crate::{find, sse};
@@ -29,7 +30,8 @@ pub(crate) struct EventParameters {
     after: Option<String>,
 }
 
-/// Sends what happens, as Server-Sent Events.
+/// Sends what happens, as Server-Sent Events: whoever does not see everything gets the events of
+/// its own sessions.
 ///
 /// Events: `event`, and `gap` when some that were asked for are no longer kept. To go on after a
 /// broken connection, connect again with `Last-Event-ID`.
@@ -44,6 +46,7 @@ pub(crate) struct EventParameters {
 )]
 pub(crate) async fn follow_events(
     State(app): State<App>,
+    asker: Asker,
     Parameters(parameters): Parameters<EventParameters>,
     headers: HeaderMap,
 ) -> Answer<Response> {
@@ -52,6 +55,7 @@ pub(crate) async fn follow_events(
     let filter = Filter {
         workload: parameters.workload.as_deref().map(find::name).transpose()?,
         instance: parameters.instance,
+        asker,
     };
     // Looked at first, so that whoever comes back with it may see an event twice, but misses none.
     let position = app.controller.statistics().position;
@@ -65,12 +69,13 @@ pub(crate) async fn follow_events(
 /// Sends what happens to one instance, for as long as the client listens; `held` goes with it.
 pub(crate) fn follow_instance<T: Send + 'static>(
     app: &App,
+    asker: Asker,
     instance: InstanceId,
     headers: &HeaderMap,
     held: T,
 ) -> Answer<Response> {
     let start = start(sse::last_event_id(headers))?;
-    let filter = Filter { workload: None, instance: Some(instance.to_string()) };
+    let filter = Filter { workload: None, instance: Some(instance.to_string()), asker };
     let position = app.controller.statistics().position;
     let now = EventCursor { position, index: u32::MAX };
     let greeting = (start == EventStart::Now).then(|| id(now));
@@ -105,6 +110,7 @@ struct Filter {
     workload: Option<Name>,
     /// The beginning of an id. The instance may be long gone, so it is compared as text.
     instance: Option<String>,
+    asker: Asker,
 }
 
 impl Filter {
@@ -124,10 +130,15 @@ impl Filter {
     fn takes(&self, event: &Event) -> bool {
         let workload = self.workload.as_ref();
         let instance = self.instance.as_ref();
-        workload.is_none_or(|name| event.workload.as_ref() == Some(name))
+        self.may_see(event)
+            && workload.is_none_or(|name| event.workload.as_ref() == Some(name))
             && instance.is_none_or(|wanted| {
                 event.instance.is_some_and(|id| id.to_string().starts_with(wanted))
             })
+    }
+
+    fn may_see(&self, event: &Event) -> bool {
+        self.asker.sees_all() || event.seen_by.contains(&self.asker.subject)
     }
 }
 

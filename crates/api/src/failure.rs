@@ -35,6 +35,7 @@ codes! {
     PARAMETER "parameter-invalid" BAD_REQUEST "a parameter is not valid";
     REQUEST "request-invalid" BAD_REQUEST "the request is not valid";
     TOKEN "token-invalid" UNAUTHORIZED "a valid token is needed";
+    FORBIDDEN "forbidden" FORBIDDEN "the token does not allow this";
     JOIN_TOKEN_INVALID "join-token-invalid" FORBIDDEN "the join token is not valid";
     ROUTE "route-unknown" NOT_FOUND "there is nothing at this path";
     WORKLOAD_UNKNOWN "workload-unknown" NOT_FOUND "no such workload";
@@ -46,6 +47,7 @@ codes! {
     ENVIRONMENT_UNKNOWN "environment-unknown" NOT_FOUND "no such environment";
     RUN_UNKNOWN "run-unknown" NOT_FOUND "no such run";
     NODE_UNKNOWN "node-unknown" NOT_FOUND "no such node";
+    TOKEN_UNKNOWN "token-unknown" NOT_FOUND "no such token";
     PROCESS_UNKNOWN "process-unknown" NOT_FOUND "no such process";
     METHOD "method-unknown" METHOD_NOT_ALLOWED "this path does not take this method";
     WORKLOAD_KIND "workload-kind" CONFLICT "the workload is of another kind";

@@ -1,5 +1,6 @@
 //! From what a path says to what it means: names, ids and the beginnings of ids.
 
+use crate::asker::{Asker, forbidden};
 use crate::failure::{Answer, Failure, code};
 use crate::limits::ID_PREFIX_LENGTH_MIN;
 use crate::parameters::invalid;
@@ -15,11 +16,12 @@ pub(crate) fn name(text: &str) -> Answer<Name> {
     Name::new(text).map_err(|error| invalid(format!("{:?} is not a name: {error}", shown(text))))
 }
 
-/// The instance that `text` means: an id or the beginning of one.
-pub(crate) fn instance<'a>(state: &'a State, text: &str) -> Answer<&'a Instance> {
+/// The instance that `text` means, an id or the beginning of one, of those that `asker` may see.
+pub(crate) fn instance<'a>(state: &'a State, text: &str, asker: &Asker) -> Answer<&'a Instance> {
     let prefix = Prefix::parse(text)?;
     let from = state.instances_from(InstanceId(prefix.first));
-    let mut found = from.take_while(|instance| prefix.matches(instance.id.0));
+    let from = from.take_while(|instance| prefix.matches(instance.id.0));
+    let mut found = from.filter(|instance| asker.may_see(instance));
     only(text, "instance", found.next(), found.next().is_some()).map_err(|failure| {
         let failure = failure.unwrap_or(Failure::new(
             code::INSTANCE_UNKNOWN,
@@ -29,9 +31,34 @@ pub(crate) fn instance<'a>(state: &'a State, text: &str) -> Answer<&'a Instance>
     })
 }
 
-/// The same, of a session.
-pub(crate) fn session<'a>(state: &'a State, text: &str) -> Answer<&'a Instance> {
-    let found = instance(state, text)?;
+/// The same, of one that `asker` may use.
+pub(crate) fn instance_to_use<'a>(
+    state: &'a State,
+    text: &str,
+    asker: &Asker,
+) -> Answer<&'a Instance> {
+    usable(instance(state, text, asker)?, asker)
+}
+
+/// The same, of a session that `asker` may use.
+pub(crate) fn session_to_use<'a>(
+    state: &'a State,
+    text: &str,
+    asker: &Asker,
+) -> Answer<&'a Instance> {
+    usable(session(state, text, asker)?, asker)
+}
+
+fn usable<'a>(found: &'a Instance, asker: &Asker) -> Answer<&'a Instance> {
+    match asker.may_touch(found) {
+        true => Ok(found),
+        false => Err(forbidden(format!("{} is not yours: you may only see it", found.id))),
+    }
+}
+
+/// The session that `text` means, of those that `asker` may see.
+pub(crate) fn session<'a>(state: &'a State, text: &str, asker: &Asker) -> Answer<&'a Instance> {
+    let found = instance(state, text, asker)?;
     if matches!(found.origin, Origin::Session { .. }) {
         return Ok(found);
     }

@@ -1,15 +1,17 @@
-//! What every request passes: host, token, limits on the way in; problems and counts on the way
+//! What every request passes: host, token, role, limits on the way in; problems and counts on the way
 //! out.
 
 use crate::app::App;
+use crate::asker::{Asker, denied};
 use crate::failure::{Failure, code};
 use crate::host;
 use crate::limits::REQUESTS_MAX;
-use crate::tokens::Subject;
-use axum::extract::{Request, State};
+use crate::{revoked, rules};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use spawnery_controller::access::Denied;
 use std::time::Instant;
 
 /// Paths that need no token: they tell nothing about what runs.
@@ -35,16 +37,31 @@ pub(crate) async fn guard(State(app): State<App>, request: Request, next: Next) 
 
 async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, Failure> {
     check_host(app, &request)?;
-    if !OPEN_PATHS.contains(&request.uri().path()) {
-        let subject = authenticate(app, request.headers())?;
-        request.extensions_mut().insert(subject);
+    let path = request.uri().path().to_owned();
+    if OPEN_PATHS.contains(&path.as_str()) {
+        return within_time(app, request, next).await;
     }
-    let path = request.uri().path();
+    let asker = authenticate(app, request.headers()).await?;
+    if let Some(declared) = request.extensions().get::<MatchedPath>() {
+        let class = rules::class(request.method(), declared.as_str());
+        rules::check(class, &asker).inspect_err(|_| app.metrics.count_forbidden())?;
+    }
+    request.extensions_mut().insert(asker.clone());
     let is_content = path.starts_with(CONTENT_PATH) && request.method() == Method::PUT;
-    if path.ends_with(STDIN_PATH_END) || is_content {
+    let response = if path.ends_with(STDIN_PATH_END) || is_content {
         // It has a limit of its own, on streams, and takes as long as its client types.
-        return Ok(next.run(request).await);
-    }
+        tokio::select! {
+            biased;
+            reason = app.revoked(&asker) => return Err(denied(&reason)),
+            response = next.run(request) => response,
+        }
+    } else {
+        within_time(app, request, next).await?
+    };
+    Ok(revoked::until(app.revoked(&asker), response, &path))
+}
+
+async fn within_time(app: &App, request: Request, next: Next) -> Result<Response, Failure> {
     let permit = app.requests.try_acquire();
     let _permit = permit.map_err(|_| {
         let detail = format!("{REQUESTS_MAX} requests are under way, which is the limit");
@@ -69,22 +86,19 @@ fn check_host(app: &App, request: &Request) -> Result<(), Failure> {
     }
 }
 
-fn authenticate(app: &App, headers: &HeaderMap) -> Result<Subject, Failure> {
-    let refused = |detail: &str| {
-        let hint = "send `Authorization: Bearer TOKEN`; the admin token is in the server's data \
-                    folder, in admin.token";
-        Failure::new(code::TOKEN, detail).hint(hint)
+async fn authenticate(app: &App, headers: &HeaderMap) -> Result<Asker, Failure> {
+    let refused = |reason: Denied| {
+        app.verifier.count(&reason);
+        denied(&reason)
     };
-    let Some(value) = headers.get(header::AUTHORIZATION) else {
-        return Err(refused("the request shows no token"));
-    };
+    let value = headers.get(header::AUTHORIZATION).ok_or_else(|| refused(Denied::Missing))?;
     let value = value.to_str().unwrap_or_default();
     let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(refused("the Authorization header is not of the scheme Bearer"));
+        return Err(refused(Denied::Scheme));
     }
-    let subject = app.tokens.subject(token.trim());
-    subject.ok_or_else(|| refused("the token is not valid"))
+    let caller = app.verifier.verify(token.trim()).await;
+    caller.map(Asker::new).map_err(|reason| denied(&reason))
 }
 
 /// The response with its problem in it, if it is one. Also of what axum itself refuses.
@@ -120,9 +134,9 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::router::router_of;
-    use crate::tokens::Tokens;
     use axum::body::{Body, Bytes};
     use spawnery_controller::Controller;
+    use spawnery_controller::access::{Config as AccessConfig, Verifier};
     use std::convert::Infallible;
     use std::time::Duration;
     use tower::ServiceExt;
@@ -132,8 +146,10 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let journal = spawnery_controller::Config::in_folder(folder.path());
         let controller = Controller::start(journal).await.unwrap();
-        let (tokens, config) = (Tokens::of_admin("token"), Config::default());
-        let app = App::with_time_max(controller, tokens, config, Duration::from_millis(1));
+        let access = AccessConfig::of_admin("token");
+        let verifier = Verifier::start(&controller, access).await.unwrap();
+        let limit = Duration::from_millis(1);
+        let app = App::with_time_max(controller, verifier, Config::default(), limit);
         let pieces = futures::stream::pending::<Result<Bytes, Infallible>>();
         let request = Request::builder()
             .method("POST")

@@ -1,6 +1,7 @@
 //! Instances: listing, showing and ending them.
 
 use crate::app::App;
+use crate::asker::{Asker, forbidden};
 use crate::body::Change;
 use crate::failure::{Answer, Failure};
 use crate::limits::SCAN_ITEMS_MAX;
@@ -48,19 +49,21 @@ pub(crate) struct InstanceParameters {
 )]
 pub(crate) async fn list_instances(
     State(app): State<App>,
+    asker: Asker,
     Parameters(parameters): Parameters<InstanceParameters>,
 ) -> Answer<Json<Page<InstanceView>>> {
-    list(&app, parameters).await
+    list(&app, asker, parameters).await
 }
 
-/// Lists the instances that meet `parameters`.
+/// Lists the instances that meet `parameters`, of those that `asker` may see.
 pub(crate) async fn list(
     app: &App,
+    asker: Asker,
     parameters: InstanceParameters,
 ) -> Answer<Json<Page<InstanceView>>> {
     let limit = list::limit(parameters.limit)?;
     let mut from = start(parameters.after.as_deref())?;
-    let filter = Arc::new(Filter::new(app, parameters).await?);
+    let filter = Arc::new(Filter::new(app, asker, parameters).await?);
     let mut items: Vec<InstanceView> = Vec::new();
     while let Some(start) = from {
         let (filter, config) = (filter.clone(), app.config.clone());
@@ -101,6 +104,7 @@ fn start(after: Option<&str>) -> Answer<Option<InstanceId>> {
 
 /// The conditions of a list, resolved.
 struct Filter {
+    asker: Asker,
     workload: Option<Name>,
     kind: Option<String>,
     state: Option<StateFilter>,
@@ -128,9 +132,12 @@ enum StateFilter {
 }
 
 impl Filter {
-    async fn new(app: &App, parameters: InstanceParameters) -> Answer<Filter> {
+    async fn new(app: &App, asker: Asker, parameters: InstanceParameters) -> Answer<Filter> {
         let (node, run) = match (parameters.node, parameters.run) {
             (None, None) => (None, None),
+            _ if !asker.sees_all() => {
+                return Err(forbidden("your token does not show nodes and runs"));
+            }
             (node, run) => resolved(app, node, run).await?,
         };
         let kind = parameters.kind;
@@ -140,6 +147,7 @@ impl Filter {
             return Err(invalid("`kind` is service, job or session"));
         }
         Ok(Filter {
+            asker,
             workload: parameters.workload.as_deref().map(find::name).transpose()?,
             kind,
             state: parameters.state.as_deref().map(StateFilter::parse).transpose()?,
@@ -151,7 +159,8 @@ impl Filter {
 
     fn takes(&self, instance: &Instance) -> bool {
         let workload = self.workload.as_ref();
-        workload.is_none_or(|name| instance.workload == *name)
+        self.asker.may_see(instance)
+            && workload.is_none_or(|name| instance.workload == *name)
             && self
                 .kind
                 .as_ref()
@@ -215,11 +224,12 @@ impl InstanceParameters {
 )]
 pub(crate) async fn get_instance(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceView>> {
     let config = app.config.clone();
     let found = app.query(move |state| {
-        let found = find::instance(state, &id)?;
+        let found = find::instance(state, &id, &asker)?;
         Ok::<_, Failure>(views::instance_in_full(state, found, &config))
     });
     Ok(Json(found.await??))
@@ -236,7 +246,9 @@ pub(crate) async fn end_instance(
     Path(id): Path<String>,
     change: Change,
 ) -> Answer<(StatusCode, Json<InstanceView>)> {
-    let instance = app.query(move |state| find::instance(state, &id).map(|found| found.id));
+    let asker = change.asker.clone();
+    let instance =
+        app.query(move |state| find::instance_to_use(state, &id, &asker).map(|found| found.id));
     end(&app, change, instance.await??).await
 }
 
@@ -249,16 +261,17 @@ pub(crate) async fn end(
     let by = change.by();
     let command = Command::EndInstance { instance, by };
     // It may be over and forgotten by the time that it is looked at again.
-    let before = view(app, instance).await;
+    let before = view(app, &change.asker, instance).await;
+    let asker = change.asker;
     app.controller.submit(command, change.key).await?;
-    let view = view(app, instance).await.or(before)?;
+    let view = view(app, &asker, instance).await.or(before)?;
     Ok((StatusCode::ACCEPTED, Json(view)))
 }
 
-async fn view(app: &App, instance: InstanceId) -> Answer<InstanceView> {
-    let config = app.config.clone();
+async fn view(app: &App, asker: &Asker, instance: InstanceId) -> Answer<InstanceView> {
+    let (config, asker) = (app.config.clone(), asker.clone());
     let found = app.query(move |state| {
-        let found = find::instance(state, &instance.to_string())?;
+        let found = find::instance(state, &instance.to_string(), &asker)?;
         Ok::<_, Failure>(views::instance_in_full(state, found, &config))
     });
     found.await?

@@ -2,7 +2,8 @@
 //!
 //! Invariant: it decides nothing. Every change goes through a [`Command`], every read through a
 //! query, and no view holds a secret. Every request but those for health and for the API's own
-//! description shows a bearer token; every error is a problem document (RFC 9457).
+//! description shows a bearer token, whose roles say which routes it may call (`rules`) and whose
+//! subject says which sessions it sees; every error is a problem document (RFC 9457).
 //!
 //! How a request travels: the gateway takes the connection, `guard` checks host, token and limits, a
 //! handler turns it into a command or a query, and what went wrong is written by `guard` in one
@@ -11,6 +12,7 @@
 //! [`Command`]: spawnery_cluster::Command
 
 mod app;
+mod asker;
 mod attach;
 mod body;
 mod config;
@@ -38,7 +40,9 @@ mod parameters;
 mod ports;
 mod processes;
 mod rejections;
+mod revoked;
 mod router;
+mod rules;
 mod secrets;
 mod services;
 mod sessions;
@@ -54,4 +58,3 @@ mod workloads;
 pub use config::{Config, PublicAddress, Stopping};
 pub use openapi::description;
 pub use router::router;
-pub use tokens::{TOKEN_FILE, TokenError, Tokens};

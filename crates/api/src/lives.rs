@@ -1,6 +1,7 @@
 //! How long a session lives, and who uses it: keeping it alive, extending it, attaching to it.
 
 use crate::app::App;
+use crate::asker::Asker;
 use crate::body::Change;
 use crate::failure::{Answer, Failure, code};
 use crate::parameters::Parameters;
@@ -31,7 +32,7 @@ pub(crate) async fn keep_session_alive(
     Path(id): Path<String>,
     change: Change,
 ) -> Answer<StatusCode> {
-    let instance = live(&app, id).await?;
+    let instance = live(&app, id, &change.asker).await?;
     app.controller.activity().touch(instance);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let active_at = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
@@ -56,7 +57,7 @@ pub(crate) async fn extend_session(
     if by_ms == 0 {
         return Err(Failure::new(code::BODY, "`by_ms` is 0: say by how many milliseconds"));
     }
-    let instance = live(&app, id).await?;
+    let instance = live(&app, id, &change.asker).await?;
     let by = change.by();
     let command = Command::ExtendSession { instance, by_time: DurationMs(by_ms), by };
     match app.controller.submit(command, change.key).await? {
@@ -91,6 +92,7 @@ pub(crate) struct AttachParameters {
 )]
 pub(crate) async fn attach_client(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
     Parameters(AttachParameters { client }): Parameters<AttachParameters>,
     headers: HeaderMap,
@@ -99,7 +101,7 @@ pub(crate) async fn attach_client(
         let detail = format!("`client` is a name of 1 to {LABEL_LENGTH_MAX} bytes");
         return Err(Failure::new(code::PARAMETER, detail));
     }
-    let instance = live(&app, id).await?;
+    let instance = live(&app, id, &asker).await?;
     let rules = app.query(move |state| state.instance(instance).map(|it| clients_of(state, it)));
     let (clients_max, grace) = rules.await?.unwrap_or((None, DurationMs(0)));
     let activity = app.controller.activity();
@@ -110,7 +112,7 @@ pub(crate) async fn attach_client(
             .hint("wait until a client leaves; its place is kept for a moment")
             .retry_after_secs(5),
     })?;
-    events::follow_instance(&app, instance, &headers, using)
+    events::follow_instance(&app, asker, instance, &headers, using)
 }
 
 /// Lists the clients that are attached to a session.
@@ -121,10 +123,11 @@ pub(crate) async fn attach_client(
 )]
 pub(crate) async fn list_clients(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<ClientsView>> {
     let found = app.query(move |state| {
-        let found = find::session(state, &id)?;
+        let found = find::session(state, &id, &asker)?;
         Ok::<_, Failure>((found.id, clients_of(state, found).0))
     });
     let (instance, clients_max) = found.await??;
@@ -132,9 +135,11 @@ pub(crate) async fn list_clients(
     Ok(Json(ClientsView { clients, clients_max }))
 }
 
-async fn live(app: &App, id: String) -> Answer<InstanceId> {
+/// The session that `id` means, which lives and which `asker` may use.
+async fn live(app: &App, id: String, asker: &Asker) -> Answer<InstanceId> {
+    let asker = asker.clone();
     let found = app.query(move |state| {
-        let found = find::session(state, &id)?;
+        let found = find::session_to_use(state, &id, &asker)?;
         match found.phase {
             Phase::Ended => Err(Failure::new(code::NOT_RUNNING, "the session has ended")),
             _ => Ok(found.id),

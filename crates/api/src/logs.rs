@@ -1,6 +1,7 @@
 //! The output of a process, as Server-Sent Events.
 
 use crate::app::App;
+use crate::asker::Asker;
 use crate::failure::Answer;
 use crate::follower::{Follower, News, Wanted};
 use crate::parameters::{Parameters, invalid};
@@ -50,12 +51,13 @@ pub(crate) struct LogParameters {
 )]
 pub(crate) async fn follow_session_logs(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
     Parameters(parameters): Parameters<LogParameters>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer<Response> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
+    let session = app.query(move |state| find::session(state, &id, &asker).map(|found| found.id));
     let session = session.await??;
     respond(app, session, parameters, &headers, uri)
 }
@@ -76,12 +78,13 @@ pub(crate) async fn follow_session_logs(
 )]
 pub(crate) async fn follow_instance_logs(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
     Parameters(parameters): Parameters<LogParameters>,
     headers: HeaderMap,
     uri: Uri,
 ) -> Answer<Response> {
-    let instance = app.query(move |state| find::instance(state, &id).map(|found| found.id));
+    let instance = app.query(move |state| find::instance(state, &id, &asker).map(|found| found.id));
     let instance = instance.await??;
     respond(app, instance, parameters, &headers, uri)
 }

@@ -24,6 +24,8 @@ pub(crate) struct RequestMetrics {
     /// By the first digit of the status, from 1.
     by_class: [Counter; 5],
     seconds: Histogram,
+    /// Requests whose token did not allow them.
+    forbidden: Counter,
 }
 
 /// The classes of status codes (RFC 9110, section 15).
@@ -37,11 +39,17 @@ impl Default for RequestMetrics {
             answered,
             // From a quarter of a millisecond to four seconds.
             seconds: Histogram::new(exponential_buckets(0.000_25, 4.0, 8)),
+            forbidden: Counter::default(),
         }
     }
 }
 
 impl RequestMetrics {
+    /// Counts a request whose token did not allow it.
+    pub(crate) fn count_forbidden(&self) {
+        self.forbidden.inc();
+    }
+
     /// Counts a request. Of a stream, the time is that until its answer begins.
     pub(crate) fn count(&self, status: StatusCode, took: Duration) {
         let class = usize::from(status.as_u16() / 100).clamp(1, CLASSES.len());
@@ -73,6 +81,14 @@ pub(crate) async fn get_metrics(State(app): State<App>) -> Answer<impl IntoRespo
     registry.register("http_requests", help, requests.answered.clone());
     let help = "Time from a request's head to its answer's head";
     registry.register("http_request_seconds", help, requests.seconds.clone());
+    let refused: Family<[(&'static str, &'static str); 1], Counter> = Family::default();
+    for (reason, count) in app.verifier.refusals() {
+        refused.get_or_create_owned(&[("reason", reason)]).inc_by(count);
+    }
+    let help = "Tokens that were refused, by the reason";
+    registry.register("tokens_refused", help, refused);
+    let help = "Requests that their tokens did not allow";
+    registry.register("requests_forbidden", help, requests.forbidden.clone());
     let mut text = String::new();
     encode(&mut text, &registry)
         .map_err(|_| Failure::new(code::INTERNAL, "the figures cannot be written"))?;

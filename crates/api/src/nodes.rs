@@ -120,7 +120,7 @@ pub(crate) async fn create_join_token(
     }
     // A repeated request must get the same token, which nobody keeps: so it follows from the key.
     let secret = match &change.key {
-        Some(key) => app.tokens.derive(&format!("join token\0{}\0{}", key.key, key.fingerprint)),
+        Some(key) => app.verifier.derive(&format!("join token\0{}\0{}", key.key, key.fingerprint)),
         None => Secret::generate().reveal().to_owned(),
     };
     let command = Command::CreateJoinToken { hash: hash_secret(&secret), life, by: change.by() };

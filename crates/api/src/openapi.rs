@@ -18,7 +18,8 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
         title = "Spawnery",
         description = "Spawns sessions, services and jobs on one machine or on many.\n\n\
             Every request but those for health and for this description shows a token: \
-            `Authorization: Bearer TOKEN`. Every error is a problem document (RFC 9457) whose \
+            `Authorization: Bearer TOKEN`. What a token allows follows from its roles; what belongs \
+            to others and may not be seen does not exist for it. Every error is a problem document (RFC 9457) whose \
             `type` stays the same over releases. An id in a path may be shortened to its first \
             four characters or more, if no other id begins so. Repeat a creating request with the \
             same `Idempotency-Key` and it is done once. Times are milliseconds since 1970.",
@@ -35,6 +36,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
         (name = "secrets", description = "Values that only instances see"),
         (name = "volumes", description = "Folders that are kept between instances"),
         (name = "nodes", description = "The machines"),
+        (name = "tokens", description = "Who may call"),
         (name = "events", description = "What happens"),
         (name = "server", description = "The server itself"),
     ),

@@ -1,8 +1,9 @@
 //! What listens in an instance.
 
 use crate::app::App;
+use crate::asker::Asker;
 use crate::failure::{Answer, Failure, code};
-use crate::{find, processes, views};
+use crate::{find, views};
 use axum::Json;
 use axum::extract::{Path, State};
 use spawnery_model::InstanceId;
@@ -17,9 +18,10 @@ use spawnery_wire::link::SocketEntry;
 )]
 pub(crate) async fn list_session_ports(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<OpenPortView>>> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
+    let session = app.query(move |state| find::session(state, &id, &asker).map(|found| found.id));
     list(&app, session.await??).await
 }
 
@@ -32,9 +34,11 @@ pub(crate) async fn list_session_ports(
 )]
 pub(crate) async fn list_instance_ports(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<OpenPortView>>> {
-    list(&app, processes::instance(&app, id).await?).await
+    let instance = app.query(move |state| find::instance(state, &id, &asker).map(|found| found.id));
+    list(&app, instance.await??).await
 }
 
 async fn list(app: &App, instance: InstanceId) -> Answer<Json<Vec<OpenPortView>>> {

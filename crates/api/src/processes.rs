@@ -1,6 +1,7 @@
 //! Processes in an instance: further ones, signals and standard input.
 
 use crate::app::App;
+use crate::asker::Asker;
 use crate::body::Change;
 use crate::failure::{Answer, Failure, code};
 use crate::limits::{EXEC_TIMEOUT_MS_MAX, USER_BYTES_MAX};
@@ -35,8 +36,7 @@ pub(crate) async fn exec_in_session(
     Path(id): Path<String>,
     change: Change,
 ) -> Answer<(StatusCode, Json<ExecReply>)> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
-    exec(&app, session.await??, change).await
+    exec(&app, session(&app, id, &change.asker).await?, change).await
 }
 
 /// Starts a further process in an instance. Its output: `GET …/logs?process=N`.
@@ -51,7 +51,7 @@ pub(crate) async fn exec_in_instance(
     Path(id): Path<String>,
     change: Change,
 ) -> Answer<(StatusCode, Json<ExecReply>)> {
-    exec(&app, instance(&app, id).await?, change).await
+    exec(&app, instance(&app, id, &change.asker).await?, change).await
 }
 
 async fn exec(
@@ -157,9 +157,10 @@ fn is_user(text: &str) -> bool {
 )]
 pub(crate) async fn list_session_processes(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<InstanceProcessView>>> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
+    let session = app.query(move |state| find::session(state, &id, &asker).map(|found| found.id));
     list(&app, session.await??).await
 }
 
@@ -171,9 +172,11 @@ pub(crate) async fn list_session_processes(
 )]
 pub(crate) async fn list_instance_processes(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<Vec<InstanceProcessView>>> {
-    list(&app, instance(&app, id).await?).await
+    let instance = app.query(move |state| find::instance(state, &id, &asker).map(|found| found.id));
+    list(&app, instance.await??).await
 }
 
 async fn list(app: &App, instance: InstanceId) -> Answer<Json<Vec<InstanceProcessView>>> {
@@ -201,8 +204,7 @@ pub(crate) async fn signal_session(
     Path(id): Path<String>,
     change: Change,
 ) -> Answer<StatusCode> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
-    signal(&app, session.await??, change).await
+    signal(&app, session(&app, id, &change.asker).await?, change).await
 }
 
 /// Sends a signal to a process of an instance.
@@ -217,7 +219,7 @@ pub(crate) async fn signal_instance(
     Path(id): Path<String>,
     change: Change,
 ) -> Answer<StatusCode> {
-    signal(&app, instance(&app, id).await?, change).await
+    signal(&app, instance(&app, id, &change.asker).await?, change).await
 }
 
 async fn signal(app: &App, instance: InstanceId, change: Change) -> Answer<StatusCode> {
@@ -253,12 +255,12 @@ pub(crate) struct ProcessParameters {
 )]
 pub(crate) async fn write_session_stdin(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
     Parameters(parameters): Parameters<ProcessParameters>,
     body: Body,
 ) -> Answer<StatusCode> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
-    stdin(&app, session.await??, parameters, body).await
+    stdin(&app, session(&app, id, &asker).await?, parameters, body).await
 }
 
 /// Writes the body to the standard input of a process of an instance, and closes it at its end.
@@ -273,11 +275,12 @@ pub(crate) async fn write_session_stdin(
 )]
 pub(crate) async fn write_instance_stdin(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
     Parameters(parameters): Parameters<ProcessParameters>,
     body: Body,
 ) -> Answer<StatusCode> {
-    stdin(&app, instance(&app, id).await?, parameters, body).await
+    stdin(&app, instance(&app, id, &asker).await?, parameters, body).await
 }
 
 async fn stdin(
@@ -302,8 +305,16 @@ async fn stdin(
     Ok(StatusCode::NO_CONTENT)
 }
 
-pub(crate) async fn instance(app: &App, id: String) -> Answer<InstanceId> {
-    app.query(move |state| find::instance(state, &id).map(|found| found.id)).await?
+/// The instance that `id` means, which `asker` may use.
+pub(crate) async fn instance(app: &App, id: String, asker: &Asker) -> Answer<InstanceId> {
+    let asker = asker.clone();
+    app.query(move |state| find::instance_to_use(state, &id, &asker).map(|found| found.id)).await?
+}
+
+/// The session that `id` means, which `asker` may use.
+pub(crate) async fn session(app: &App, id: String, asker: &Asker) -> Answer<InstanceId> {
+    let asker = asker.clone();
+    app.query(move |state| find::session_to_use(state, &id, &asker).map(|found| found.id)).await?
 }
 
 #[cfg(test)]

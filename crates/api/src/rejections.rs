@@ -31,6 +31,9 @@ impl From<Rejection> for Failure {
             Rejection::JoinTokenInvalid => {
                 (code::JOIN_TOKEN_INVALID, "make a new one: POST /v1/join-tokens")
             }
+            Rejection::TokenUnknown { .. } => {
+                (code::TOKEN_UNKNOWN, "list what there is: GET /v1/tokens")
+            }
             Rejection::SecretUnknown { .. } => {
                 (code::SECRET_UNKNOWN, "set it: PUT /v1/secrets/NAME")
             }
@@ -190,6 +193,7 @@ mod tests {
         check(Rejection::NodeNotLost { node: name(), status: "up" }, 409);
         check(Rejection::NodeNameTaken { name: name() }, 409);
         check(Rejection::JoinTokenInvalid, 403);
+        check(Rejection::TokenUnknown { id: "abcd".to_owned() }, 404);
         check(Rejection::IdempotencyConflict, 422);
         check(Rejection::Limit { what: "too many", limit: 1 }, 409);
         let found = "none".to_owned();

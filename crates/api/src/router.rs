@@ -4,23 +4,23 @@ use crate::app::App;
 use crate::config::Config;
 use crate::failure::{Failure, code};
 use crate::guard::guard;
-use crate::tokens::Tokens;
 use crate::{
     attach, content, environments, events, health, instances, jobs, lives, logs, manifest, metrics,
-    nodes, openapi, ports, processes, secrets, services, sessions, status, templates, usage,
-    volumes, workloads,
+    nodes, openapi, ports, processes, secrets, services, sessions, status, templates, tokens,
+    usage, volumes, workloads,
 };
 use axum::Router;
 use axum::http::Uri;
 use axum::middleware::from_fn_with_state;
 use axum::routing::delete;
 use spawnery_controller::Controller;
+use spawnery_controller::access::Verifier;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// The API over `controller`, for those whom `tokens` knows.
-pub fn router(controller: Controller, tokens: Tokens, config: Config) -> Router {
-    router_of(App::new(controller, tokens, config))
+/// The API over `controller`, for those whom `verifier` knows.
+pub fn router(controller: Controller, verifier: Verifier, config: Config) -> Router {
+    router_of(App::new(controller, verifier, config))
 }
 
 /// The API over what its handlers share.
@@ -93,6 +93,9 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(nodes::get_node, nodes::remove_node))
         .routes(routes!(nodes::drain_node))
         .routes(routes!(nodes::create_join_token))
+        .routes(routes!(tokens::create_token, tokens::list_tokens))
+        .routes(routes!(tokens::revoke_tokens))
+        .routes(routes!(tokens::get_caller))
         .routes(routes!(status::get_status))
         .routes(routes!(health::get_health))
         .routes(routes!(health::get_readiness))

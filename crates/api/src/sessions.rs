@@ -1,6 +1,7 @@
 //! Sessions: creating, showing and ending them.
 
 use crate::app::App;
+use crate::asker::{Asker, forbidden};
 use crate::body::{Change, malformed};
 use crate::failure::{Answer, Failure, code};
 use crate::instances::{self, InstanceParameters};
@@ -44,7 +45,12 @@ pub(crate) async fn create_session(
     change: Change,
 ) -> Answer<impl IntoResponse> {
     let (source, terms) = source(&change.body)?;
-    let terms = Box::new(checked(terms)?);
+    allowed(&source, &change.asker)?;
+    let terms = Box::new(SessionTerms {
+        allowed: change.asker.limits.clone(),
+        beyond_template: change.asker.may_operate(),
+        ..checked(terms)?
+    });
     let owner = change.by();
     let command = Command::CreateSession { source, owner, terms };
     let (status, id) = match app.controller.submit(command, change.key).await? {
@@ -88,9 +94,22 @@ fn checked(request: SessionTermsRequest) -> Answer<SessionTerms> {
         wanted: SessionLimits::from(&request.limits),
         at_once: request.at_once,
         queue_deadline: request.queue_deadline_ms.map(|ms| DurationMs(ms.min(DURATION_MAX.0))),
-        beyond_template: true,
         ..SessionTerms::default()
     })
+}
+
+/// Refuses what the token does not allow, whether it exists or not.
+fn allowed(source: &SessionSource, asker: &Asker) -> Answer<()> {
+    match source {
+        SessionSource::Template(name) if !asker.may_use(name) => {
+            Err(forbidden(format!("your token is not for the template {name}")))
+        }
+        SessionSource::Inline(_) if !asker.may_use_inline() => Err(forbidden(
+            "a session with a definition of its own takes a token with the role operator or \
+             admin that is for all templates",
+        )),
+        SessionSource::Template(_) | SessionSource::Inline(_) => Ok(()),
+    }
 }
 
 /// [`SessionRequest`], as it is read: the definition stays text, for the manifest's own reader.
@@ -161,9 +180,10 @@ fn source(body: &[u8]) -> Answer<(SessionSource, SessionTermsRequest)> {
 )]
 pub(crate) async fn list_sessions(
     State(app): State<App>,
+    asker: Asker,
     Parameters(parameters): Parameters<InstanceParameters>,
 ) -> Answer<Json<Page<InstanceView>>> {
-    instances::list(&app, parameters.of_sessions()).await
+    instances::list(&app, asker, parameters.of_sessions()).await
 }
 
 /// Shows a session.
@@ -174,11 +194,12 @@ pub(crate) async fn list_sessions(
 )]
 pub(crate) async fn get_session(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<InstanceView>> {
     let config = app.config.clone();
     let found = app.query(move |state| {
-        let found = find::session(state, &id)?;
+        let found = find::session(state, &id, &asker)?;
         Ok::<_, Failure>(views::instance_in_full(state, found, &config))
     });
     Ok(Json(found.await??))
@@ -195,6 +216,8 @@ pub(crate) async fn end_session(
     Path(id): Path<String>,
     change: Change,
 ) -> Answer<(StatusCode, Json<InstanceView>)> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
+    let asker = change.asker.clone();
+    let session =
+        app.query(move |state| find::session_to_use(state, &id, &asker).map(|found| found.id));
     instances::end(&app, change, session.await??).await
 }

@@ -1,211 +1,185 @@
-//! Who may call: the admin token.
+//! Tokens: made, listed and revoked; and what the caller's own allows.
 
-use sha2::{Digest, Sha256};
-use spawnery_controller::Secret;
-use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use crate::app::App;
+use crate::asker::Asker;
+use crate::body::Change;
+use crate::failure::{Answer, Failure, code};
+use crate::limits::ID_PREFIX_LENGTH_MIN;
+use crate::list::{self, PageParameters};
+use crate::parameters::Parameters;
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use spawnery_cluster::access::{Access, Revoked};
+use spawnery_controller::access::{
+    CreatedToken, NewToken, RevokeRequest, Role, TokenError, limits_to_json, parse_limits,
+};
+use spawnery_model::limits::TOKEN_LIFE_DEFAULT;
+use spawnery_model::{DurationMs, OwnerLimits};
+use spawnery_wire::api::{
+    CallerView, Page, RevokeTokensReply, RevokeTokensRequest, TokenCreated, TokenRequest, TokenView,
+};
+use std::collections::BTreeSet;
 
-/// The file in the data folder that holds the admin token.
-pub const TOKEN_FILE: &str = "admin.token";
-
-/// What a token begins with, so that people and secret scanners recognise it.
-const TOKEN_PREFIX: &str = "spawnery_";
-
-/// The longest token that is looked at: a few times the length of ours.
-const TOKEN_LENGTH_MAX: usize = 256;
-
-/// Who a token speaks for.
-const ADMIN: &str = "admin";
-
-/// The admin token could not be read or made.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenError {
-    /// The file could not be read or written.
-    #[error("the admin token {}: {source}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Others than its owner may read the file.
-    #[error(
-        "others may read the admin token {} (mode {mode:04o}): chmod 600 it, or remove it to get a \
-         new one",
-        path.display()
-    )]
-    Exposed {
-        /// The file.
-        path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// What is in the file is no token.
-    #[error("{} holds no token: remove it to get a new one", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-    },
+/// Makes a token, which is shown this once.
+#[utoipa::path(
+    post, path = "/v1/tokens", tag = "tokens",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = TokenRequest,
+    responses((status = 201, description = "The token; shown this once", body = TokenCreated)),
+)]
+pub(crate) async fn create_token(
+    State(app): State<App>,
+    change: Change,
+) -> Answer<(StatusCode, Json<TokenCreated>)> {
+    let new = new_token(change.json()?)?;
+    let (subject, roles) = (new.subject.clone(), words(&new.roles));
+    let by = change.by();
+    let created = app.verifier.create_token(&app.controller, new, by, change.key).await;
+    let CreatedToken { token, id, created_at: _, expires_at } = created.map_err(not_made)?;
+    let expires_at_ms = expires_at.0;
+    Ok((StatusCode::CREATED, Json(TokenCreated { token, id, subject, roles, expires_at_ms })))
 }
 
-/// The tokens that are taken. Only their hashes are kept; has no `Debug`.
-#[derive(Clone)]
-pub struct Tokens {
-    admin: [u8; 32],
-    admin_subject: Arc<str>,
-}
-
-impl Tokens {
-    /// Reads the admin token from `data_dir`, or makes it there, readable by its owner only.
-    pub fn open(data_dir: &Path) -> Result<Tokens, TokenError> {
-        let path = data_dir.join(TOKEN_FILE);
-        let token = match read(&path)? {
-            Some(token) => token,
-            None => create(&path)?,
-        };
-        Ok(Tokens::of_admin(&token))
-    }
-
-    /// Takes `token` as the admin token.
-    pub fn of_admin(token: &str) -> Tokens {
-        Tokens { admin: hash(token), admin_subject: Arc::from(ADMIN) }
-    }
-
-    /// Who `token` speaks for, if anybody. Takes the same time whatever the token is.
-    pub(crate) fn subject(&self, token: &str) -> Option<Subject> {
-        if token.len() > TOKEN_LENGTH_MAX {
-            return None;
-        }
-        // Hashes of what an attacker sends are random to the attacker, so not even a comparison
-        // that stopped early would tell anything about the token.
-        let shown = hash(token);
-        let pairs = shown.iter().zip(&self.admin);
-        let difference = pairs.fold(0, |difference, (a, b)| difference | (a ^ b));
-        (difference == 0).then(|| Subject(self.admin_subject.clone()))
-    }
-
-    /// A secret of 256 bits that only this server can make of `purpose`, the same each time.
-    pub(crate) fn derive(&self, purpose: &str) -> String {
-        let mut hasher = Sha256::new();
-        hasher.update(b"spawnery derived secret 1\0");
-        hasher.update(self.admin);
-        hasher.update(purpose.as_bytes());
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// Who asks.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Subject(Arc<str>);
-
-impl Subject {
-    pub(crate) fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token.as_bytes()).into()
-}
-
-fn read(path: &Path) -> Result<Option<String>, TokenError> {
-    let failed = |source| TokenError::File { path: path.to_owned(), source };
-    let mode = match fs::metadata(path) {
-        Ok(metadata) => metadata.permissions().mode() & 0o777,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(failed(source)),
+fn new_token(request: TokenRequest) -> Answer<NewToken> {
+    let refused = |detail: String| Failure::new(code::BODY, detail);
+    let role = |word: &String| {
+        let known = Role::ALL.map(Role::word).join(", ");
+        let shown: String = word.chars().take(40).collect();
+        let role = Role::parse(word);
+        role.ok_or_else(|| refused(format!("there is no role {shown:?}: the roles are {known}")))
     };
-    if mode & 0o077 != 0 {
-        let path = path.to_owned();
-        return Err(TokenError::Exposed { path, mode });
-    }
-    let text = fs::read_to_string(path).map_err(failed)?;
-    let token = text.trim_end_matches('\n');
-    let is_token = token.starts_with(TOKEN_PREFIX)
-        && token.len() >= TOKEN_PREFIX.len() + 32
-        && token.len() <= TOKEN_LENGTH_MAX
-        && token.bytes().all(|byte| byte.is_ascii_graphic());
-    if !is_token {
-        let path = path.to_owned();
-        return Err(TokenError::Malformed { path });
-    }
-    Ok(Some(token.to_owned()))
+    let limits = match &request.limits {
+        Some(limits) => {
+            parse_limits(limits).map_err(|error| refused(format!("`limits`: {error}")))?
+        }
+        None => OwnerLimits::default(),
+    };
+    Ok(NewToken {
+        subject: request.subject,
+        roles: request.roles.iter().map(role).collect::<Answer<BTreeSet<Role>>>()?,
+        templates: request.templates.map(|names| names.into_iter().collect()),
+        limits,
+        life: request.life_ms.map_or(TOKEN_LIFE_DEFAULT, DurationMs),
+    })
 }
 
-/// Makes a token. The file is there in full or not at all, also after a power loss.
-fn create(path: &Path) -> Result<String, TokenError> {
-    let token = format!("{TOKEN_PREFIX}{}", Secret::generate().reveal());
-    let temporary = path.with_extension("token.new");
-    let written = (|| {
-        // What a start that was interrupted left behind.
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = fs::OpenOptions::new();
-        let mut file = options.write(true).create_new(true).mode(0o600).open(&temporary)?;
-        writeln!(file, "{token}")?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        match path.parent() {
-            Some(folder) => fs::File::open(folder)?.sync_all(),
-            None => Ok(()),
-        }
-    })();
-    written.map_err(|source| TokenError::File { path: path.to_owned(), source })?;
-    Ok(token)
+fn not_made(error: TokenError) -> Failure {
+    match error {
+        TokenError::Invalid(reason) => Failure::new(code::BODY, reason),
+        TokenError::Sign(_) => Failure::new(code::INTERNAL, error.to_string()),
+        TokenError::Submit(error) => error.into(),
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn words(roles: &BTreeSet<Role>) -> Vec<String> {
+    roles.iter().map(|role| role.word().to_owned()).collect()
+}
 
-    #[test]
-    fn the_admin_token_is_made_once_and_only_its_owner_may_read_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let first = Tokens::open(folder.path()).unwrap();
-        let path = folder.path().join(TOKEN_FILE);
-        let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode, 0o600);
-        let text = fs::read_to_string(&path).unwrap();
-        let token = text.trim();
-        assert_eq!(token.len(), TOKEN_PREFIX.len() + 64);
-        let second = Tokens::open(folder.path()).unwrap();
-        for tokens in [first, second] {
-            assert_eq!(tokens.subject(token).unwrap().as_str(), ADMIN);
-            assert_eq!(tokens.subject(&token[1..]), None);
-            assert_eq!(tokens.subject(""), None);
-            assert_eq!(tokens.subject(&token.repeat(5)), None);
-        }
-    }
-
-    #[test]
-    fn a_token_file_that_cannot_be_trusted_is_refused_and_not_replaced() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join(TOKEN_FILE);
-        let check = |content: &str, mode: u32| {
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let error = Tokens::open(folder.path()).err().expect("it is refused");
-            assert_eq!(fs::read_to_string(&path).unwrap(), content);
-            error
+/// Lists the tokens that were made here and have not expired, by id. The tokens themselves nobody
+/// has but their owners.
+#[utoipa::path(
+    get, path = "/v1/tokens", tag = "tokens",
+    params(PageParameters),
+    responses((status = 200, description = "A page of tokens", body = Page<TokenView>)),
+)]
+pub(crate) async fn list_tokens(
+    State(app): State<App>,
+    Parameters(page): Parameters<PageParameters>,
+) -> Answer<Json<Page<TokenView>>> {
+    let (limit, after) = page.checked()?;
+    let after = after.unwrap_or_default();
+    let now_ms = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64);
+    let listed = app.query(move |state| {
+        let access = state.access();
+        let tokens = access
+            .tokens()
+            .filter(|(id, entry)| *id > after.as_str() && entry.expires_at.0 > now_ms);
+        let view = |(id, entry): (&str, &spawnery_cluster::access::TokenEntry)| TokenView {
+            id: id.to_owned(),
+            subject: entry.subject.clone(),
+            roles: entry.roles.clone(),
+            templates: entry.templates.clone(),
+            created_at_ms: entry.created_at.0,
+            expires_at_ms: entry.expires_at.0,
+            by: entry.by.clone(),
+            revoked: access.is_revoked(Some(id), &entry.subject, Some(entry.created_at)),
         };
-        let good = format!("{TOKEN_PREFIX}{}\n", "a".repeat(64));
-        assert!(matches!(check(&good, 0o644), TokenError::Exposed { mode: 0o644, .. }));
-        assert!(matches!(check("", 0o600), TokenError::Malformed { .. }));
-        assert!(matches!(check("secret\n", 0o600), TokenError::Malformed { .. }));
-        let shown = check("secret\n", 0o600).to_string();
-        assert!(!shown.contains("secret"), "{shown}");
-    }
+        list::page(tokens, limit, view, |token| token.id.clone())
+    });
+    Ok(Json(listed.await?))
+}
 
-    #[test]
-    fn a_derived_secret_depends_on_token_and_purpose() {
-        let tokens = Tokens::of_admin("one");
-        assert_eq!(tokens.derive("a"), Tokens::of_admin("one").derive("a"));
-        assert_ne!(tokens.derive("a"), tokens.derive("b"));
-        assert_ne!(tokens.derive("a"), Tokens::of_admin("two").derive("a"));
+/// Revokes a token, or all tokens of a subject that have been issued so far. From the answer on
+/// they are refused everywhere, and what was open in their name has been told to end.
+#[utoipa::path(
+    post, path = "/v1/tokens/revoke", tag = "tokens",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition harmless")),
+    request_body = RevokeTokensRequest,
+    responses((status = 200, description = "They are revoked", body = RevokeTokensReply)),
+)]
+pub(crate) async fn revoke_tokens(
+    State(app): State<App>,
+    change: Change,
+) -> Answer<Json<RevokeTokensReply>> {
+    let request: RevokeTokensRequest = change.json()?;
+    let RevokeTokensRequest { foreign, end_sessions, .. } = request;
+    let revoked = match (request.id, request.subject) {
+        (Some(_), None) if foreign && end_sessions => {
+            let detail = "whose sessions they are is not known of a token that was not made here";
+            return Err(Failure::new(code::BODY, detail).hint("revoke its `subject` instead"));
+        }
+        (Some(id), None) if foreign => Revoked::Id(id),
+        (Some(id), None) => Revoked::Id(app.query(move |it| whole_id(it.access(), id)).await??),
+        (None, Some(subject)) => Revoked::Subject(subject),
+        _ => return Err(Failure::new(code::BODY, "one of `id` and `subject` is needed")),
+    };
+    if matches!(&revoked, Revoked::Id(text) | Revoked::Subject(text) if !is_plain(text)) {
+        let detail = "`id` and `subject` have 1 to 255 characters";
+        return Err(Failure::new(code::BODY, detail));
     }
+    let command = RevokeRequest { revoked, foreign, end_sessions, by: change.by() };
+    let done = app.verifier.revoke(&app.controller, command, change.key).await;
+    let (tokens, sessions_ending) = done?;
+    Ok(Json(RevokeTokensReply { tokens, sessions_ending }))
+}
+
+fn is_plain(text: &str) -> bool {
+    (1..=255).contains(&text.chars().count()) && !text.chars().any(char::is_control)
+}
+
+/// The id that begins so, if there is only one; else what was given, of which the core says that
+/// there is none.
+fn whole_id(access: &Access, id: String) -> Answer<String> {
+    if access.token(&id).is_some() || id.len() < ID_PREFIX_LENGTH_MIN {
+        return Ok(id);
+    }
+    let mut found = access.tokens().filter(|(known, _)| known.starts_with(&id));
+    match (found.next(), found.next()) {
+        (Some((only, _)), None) => Ok(only.to_owned()),
+        (Some(_), Some(_)) => {
+            let detail = format!("the id of more than one token begins with {id}");
+            Err(Failure::new(code::ID_AMBIGUOUS, detail).hint("give more characters"))
+        }
+        (None, _) => Ok(id),
+    }
+}
+
+/// Shows whom the request's token speaks for, and what it allows.
+#[utoipa::path(
+    get, path = "/v1/caller", tag = "tokens",
+    responses((status = 200, description = "Who asks", body = CallerView)),
+)]
+pub(crate) async fn get_caller(asker: Asker) -> Json<CallerView> {
+    let templates = asker.templates.as_ref();
+    Json(CallerView {
+        subject: asker.subject.clone(),
+        roles: words(&asker.roles),
+        templates: templates.map(|names| names.iter().cloned().collect()),
+        limits: limits_to_json(&asker.limits),
+        id: asker.jti.clone(),
+        expires_at_ms: asker.expires_at.map(|at| at.0),
+    })
 }

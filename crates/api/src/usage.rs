@@ -1,6 +1,7 @@
 //! What instances use now.
 
 use crate::app::App;
+use crate::asker::Asker;
 use crate::failure::Answer;
 use crate::find;
 use axum::Json;
@@ -17,9 +18,10 @@ use spawnery_wire::api::UsageView;
 )]
 pub(crate) async fn get_session_usage(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<UsageView>> {
-    let session = app.query(move |state| find::session(state, &id).map(|found| found.id));
+    let session = app.query(move |state| find::session(state, &id, &asker).map(|found| found.id));
     usage(&app, session.await??).await
 }
 
@@ -32,9 +34,10 @@ pub(crate) async fn get_session_usage(
 )]
 pub(crate) async fn get_instance_usage(
     State(app): State<App>,
+    asker: Asker,
     Path(id): Path<String>,
 ) -> Answer<Json<UsageView>> {
-    let instance = app.query(move |state| find::instance(state, &id).map(|found| found.id));
+    let instance = app.query(move |state| find::instance(state, &id, &asker).map(|found| found.id));
     usage(&app, instance.await??).await
 }
 

@@ -55,6 +55,7 @@ pub(crate) enum Command {
     Instances(commands::instances::Instances),
     Environment(commands::environment::Environment),
     Secret(commands::secret::Secret),
+    Token(commands::token::Token),
     Volume(commands::volume::Volume),
     Nodes(commands::nodes::Nodes),
     Logs(commands::logs::Logs),
@@ -78,6 +79,25 @@ pub(crate) struct ServerOptions {
     /// [env: SPAWNERY_LINK_LISTEN]
     #[arg(long, value_name = "ADDR:PORT")]
     link_listen: Option<String>,
+    /// The secret that tokens are signed with (HS256), 32 bytes or more; better as a variable or in
+    /// a file, because everybody on this machine can see options [default: a random one in the data
+    /// folder] [env: SPAWNERY_JWT_SECRET]
+    #[arg(long, value_name = "SECRET", conflicts_with = "jwt_secret_file")]
+    jwt_secret: Option<String>,
+    /// The file that holds that secret, readable by its owner only [env: SPAWNERY_JWT_SECRET_FILE]
+    #[arg(long, value_name = "FILE")]
+    jwt_secret_file: Option<String>,
+    /// A file or URL with the public keys (JWKS: EdDSA, ES256, RS256) of others who make tokens for
+    /// this server; may be repeated [env: SPAWNERY_JWKS]
+    #[arg(long, value_name = "FILE|URL")]
+    jwks: Vec<String>,
+    /// Who has to have made a token: its claim iss [env: SPAWNERY_JWT_ISSUER]
+    #[arg(long, value_name = "ISSUER")]
+    jwt_issuer: Option<String>,
+    /// For whom a token has to be: its claim aud; without, it must not have one
+    /// [env: SPAWNERY_JWT_AUDIENCE]
+    #[arg(long, value_name = "AUDIENCE")]
+    jwt_audience: Option<String>,
     #[command(flatten)]
     front: FrontOptions,
     #[command(flatten)]

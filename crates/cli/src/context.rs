@@ -57,6 +57,6 @@ impl Context {
     }
 
     fn token(&self) -> Option<Token> {
-        self.config.text("token").map(Token::new)
+        self.config.text("access_token").map(Token::new)
     }
 }

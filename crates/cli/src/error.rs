@@ -90,6 +90,8 @@ fn command_for(code: &str) -> Option<&'static str> {
             "set SPAWNERY_TOKEN to a token of this server: it keeps one for its owner in the file \
              admin.token of its data folder"
         }
+        "forbidden" => "`spawnery token show` says what your token allows",
+        "token-unknown" => "`spawnery token list` lists what there is",
         "workload-unknown" => "`spawnery services` and `spawnery jobs` list what there is",
         "instance-unknown" | "process-unknown" => "`spawnery instances --all` lists what there is",
         "run-unknown" => "`spawnery jobs runs` lists what there is",

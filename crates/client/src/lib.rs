@@ -21,6 +21,7 @@ mod secrets;
 mod sse;
 mod stream;
 mod token;
+mod tokens;
 mod workloads;
 
 pub use attach::{AttachItem, AttachedInput, Attachment};

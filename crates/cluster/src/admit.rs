@@ -1,5 +1,6 @@
 //! Checks a command against the state and says which record it would become.
 
+mod access;
 mod keeping;
 mod sessions;
 
@@ -110,6 +111,10 @@ fn admit_change(state: &State, command: Command, at: Timestamp, ids: &mut dyn Id
         Command::SetSecret { name, sealed, by } => keeping::set_secret(state, name, sealed, by),
         Command::RemoveSecret { name, by } => keeping::remove_secret(state, name, by),
         Command::RemoveVolume { name, by } => keeping::remove_volume(state, name, by),
+        Command::CreateToken(request) => access::create_token(state, *request, at, ids),
+        Command::RevokeTokens { revoked, foreign, end_sessions, by } => {
+            access::revoke_tokens(state, revoked, foreign, end_sessions, by, at)
+        }
     }
 }
 

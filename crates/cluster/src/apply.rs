@@ -5,6 +5,7 @@
 //! record contradicts the state the process stops, because it would be replaying somebody else's
 //! journal.
 
+mod access;
 mod instances;
 mod jobs;
 mod keeping;
@@ -14,10 +15,11 @@ mod services;
 mod sessions;
 mod workloads;
 
+use crate::access::TokenEntry;
 use crate::event::Event;
 use crate::record::{Answered, Change, Record};
 use crate::state::{AnswerKept, State};
-use spawnery_model::{InstanceId, Name, NodeId, Order, RunId, Timestamp, Want, limits};
+use spawnery_model::{InstanceId, Name, NodeId, Order, Origin, RunId, Timestamp, Want, limits};
 
 /// What follows from a record, to be carried out once the record is durable.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -162,6 +164,20 @@ impl Applier<'_> {
             }
             Change::SessionForgotten { instance } => self.session_forgotten(*instance),
             Change::DrainEnded { node } => self.drain_ended(*node),
+            Change::TokenCreated { id, subject, roles, templates, expires_at, by } => {
+                let entry = TokenEntry {
+                    subject: subject.clone(),
+                    roles: roles.clone(),
+                    templates: templates.clone(),
+                    created_at: self.state.access.issued_at(subject, self.at),
+                    expires_at: *expires_at,
+                    by: by.clone(),
+                };
+                self.token_created(id, entry);
+            }
+            Change::TokensRevoked { revoked, until, end_sessions, by } => {
+                self.tokens_revoked(revoked, *until, *end_sessions, by);
+            }
             Change::OccurrencesMissed { job, first: _, last, count, reason, next } => {
                 self.occurrences_missed(job, *last, *count, reason, *next);
             }
@@ -189,9 +205,22 @@ impl Applier<'_> {
 
     fn event(&mut self, kind: &'static str, about: About, message: String) {
         let About { workload, instance, run, node } = about;
+        let seen_by = instance.map(|id| self.subjects_of(id)).unwrap_or_default();
         let (position, at) = (self.state.position, self.at);
-        let event = Event { position, at, kind, workload, instance, run, node, message };
+        let event = Event { position, at, kind, workload, instance, run, node, seen_by, message };
         self.effects.push(Effect::Event(Box::new(event)));
+    }
+
+    /// Whose an instance is, and with whom it is shared.
+    fn subjects_of(&self, instance: InstanceId) -> Vec<String> {
+        let Some(found) = self.state.instances.get(&instance) else {
+            return Vec::new();
+        };
+        let Origin::Session { owner, .. } = &found.origin else {
+            return Vec::new();
+        };
+        let shared = found.session.iter().flat_map(|session| &session.shared_with);
+        std::iter::once(owner).chain(shared).cloned().collect()
     }
 
     fn reconcile(&mut self, service: &Name) {

@@ -1,5 +1,6 @@
 //! What can be asked of the cluster, and how it answers.
 
+use crate::access::Revoked;
 use crate::diff::Difference;
 use crate::record::SecretHash;
 use minicbor::{Decode, Encode};
@@ -150,6 +151,34 @@ pub enum Command {
         /// Who asks.
         by: String,
     },
+    /// Record a token that is about to be made.
+    CreateToken(Box<TokenRequest>),
+    /// Revoke tokens, at once.
+    RevokeTokens {
+        /// Which ones.
+        revoked: Revoked,
+        /// Whether the id may be of a token that was not made here.
+        foreign: bool,
+        /// Whether the sessions of their subject end too.
+        end_sessions: bool,
+        /// Who asks.
+        by: String,
+    },
+}
+
+/// The token that is to be made. Its id and its times are the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TokenRequest {
+    /// For whom it speaks.
+    pub subject: String,
+    /// Its roles, in words; what they mean is for the shell.
+    pub roles: Vec<String>,
+    /// The templates that it is for; without, all.
+    pub templates: Option<Vec<Name>>,
+    /// For how long it can be used.
+    pub life: DurationMs,
+    /// Who asks.
+    pub by: String,
 }
 
 /// What a session is made from.
@@ -209,6 +238,29 @@ pub enum Reply {
         /// Until when it can be used.
         #[n(0)]
         expires_at: Timestamp,
+    },
+    /// A token was recorded.
+    #[n(40)]
+    Token {
+        /// Its id.
+        #[n(0)]
+        id: String,
+        /// When it was made.
+        #[n(1)]
+        created_at: Timestamp,
+        /// Until when it can be used.
+        #[n(2)]
+        expires_at: Timestamp,
+    },
+    /// Tokens were revoked.
+    #[n(41)]
+    Revoked {
+        /// Those that were made here, had not expired and were not revoked before.
+        #[n(0)]
+        tokens: Vec<String>,
+        /// How many sessions are being ended.
+        #[n(1)]
+        sessions: u64,
     },
 }
 
@@ -356,6 +408,12 @@ pub enum Rejection {
         /// Why.
         reason: String,
     },
+    /// No such token.
+    #[error("there is no token {id} that was made here and has not expired")]
+    TokenUnknown {
+        /// Its id.
+        id: String,
+    },
     /// The same idempotency key came with another request.
     #[error("this idempotency key was used for another request: choose a new key")]
     IdempotencyConflict,
@@ -397,6 +455,7 @@ impl Rejection {
             Rejection::SessionsOfOwner { .. } => "sessions-of-owner",
             Rejection::CreatesTooFast { .. } => "creates-too-fast",
             Rejection::NotExtended { .. } => "not-extended",
+            Rejection::TokenUnknown { .. } => "token-unknown",
             Rejection::IdempotencyConflict => "idempotency-conflict",
             Rejection::Limit { .. } => "limit",
             Rejection::JournalFull { .. } => "journal-full",

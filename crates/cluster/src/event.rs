@@ -19,6 +19,8 @@ pub struct Event {
     pub run: Option<RunId>,
     /// The node that it is about.
     pub node: Option<NodeId>,
+    /// The subjects who may see it, beside those who may see everything.
+    pub seen_by: Vec<String>,
     /// What happened, in words.
     pub message: String,
 }

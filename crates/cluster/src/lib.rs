@@ -16,6 +16,7 @@
 //! The controller drives the sequencer with a real journal and real links, the simulator with
 //! simulated ones. Neither decides anything.
 
+pub mod access;
 pub mod admit;
 mod allowances;
 pub mod apply;
@@ -31,9 +32,10 @@ pub mod sequencer;
 pub mod state;
 pub mod terms;
 
+pub use access::{Access, Revoked, RevokedSubject, TokenEntry};
 pub use admit::{admit, secrets_of};
 pub use apply::{Effect, apply};
-pub use command::{Command, IdempotencyKey, Ids, Rejection, Reply, SessionSource};
+pub use command::{Command, IdempotencyKey, Ids, Rejection, Reply, SessionSource, TokenRequest};
 pub use decide::decide;
 pub use diff::{Difference, diff};
 pub use event::Event;

@@ -3,6 +3,7 @@
 //! A record holds the time, the ids and the choice that was made, so that replaying it needs no
 //! clock, no randomness and no second decision. Field and variant numbers are never reused.
 
+use crate::access::Revoked;
 use crate::command::{IdempotencyKey, Reply};
 use minicbor::{Decode, Encode};
 use spawnery_model::{
@@ -376,6 +377,44 @@ pub enum Change {
         /// The node.
         #[n(0)]
         node: NodeId,
+    },
+    /// A token was made.
+    #[n(40)]
+    TokenCreated {
+        /// Its id, the claim `jti`.
+        #[n(0)]
+        id: String,
+        /// For whom it speaks.
+        #[n(1)]
+        subject: String,
+        /// Its roles, in words.
+        #[n(2)]
+        roles: Vec<String>,
+        /// The templates that it is for; without, all.
+        #[n(3)]
+        templates: Option<Vec<Name>>,
+        /// Until when it can be used.
+        #[n(4)]
+        expires_at: Timestamp,
+        /// Who asked.
+        #[n(5)]
+        by: String,
+    },
+    /// Tokens were revoked.
+    #[n(41)]
+    TokensRevoked {
+        /// Which ones.
+        #[n(0)]
+        revoked: Revoked,
+        /// From when on nobody could use them anyway.
+        #[n(1)]
+        until: Timestamp,
+        /// Whether the sessions of their subject end.
+        #[n(2)]
+        end_sessions: bool,
+        /// Who asked.
+        #[n(3)]
+        by: String,
     },
 }
 

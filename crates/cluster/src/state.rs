@@ -3,6 +3,7 @@
 //! The same records give the same state, byte for byte in its encoding; [`State::hash`] is what
 //! tests and the simulator compare.
 
+use crate::access::Access;
 use crate::admit::secrets_of;
 use crate::allowances::{constraints_of, labels_of};
 use crate::command::{IdempotencyKey, Reply};
@@ -74,6 +75,9 @@ pub struct State {
     #[n(19)]
     #[cbor(default)]
     pub(crate) owners: Owners,
+    #[n(20)]
+    #[cbor(default)]
+    pub(crate) access: Access,
     /// Derived from the nodes; rebuilt after decoding.
     #[cbor(skip)]
     pub(crate) pool: Pool,
@@ -446,6 +450,11 @@ impl State {
     /// The secret called `name`.
     pub fn secret(&self, name: &Name) -> Option<&SealedSecret> {
         self.secrets.get(name)
+    }
+
+    /// What is recorded about tokens.
+    pub fn access(&self) -> &Access {
+        &self.access
     }
 
     /// The workloads that use the secret called `name`, for instances or environments.

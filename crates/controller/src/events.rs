@@ -179,6 +179,7 @@ mod tests {
             instance: None,
             run: None,
             node: None,
+            seen_by: Vec::new(),
             message: String::new(),
         }
     }

@@ -6,6 +6,7 @@
 //!
 //! [`Sequencer`]: spawnery_cluster::Sequencer
 
+pub mod access;
 mod activity;
 mod broker;
 mod content;

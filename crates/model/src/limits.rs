@@ -221,6 +221,23 @@ pub const JOIN_TOKENS_MAX: usize = 1000;
 /// How long a join token can be used when nobody says otherwise.
 pub const JOIN_TOKEN_LIFE_DEFAULT: DurationMs = DurationMs::from_secs(3600);
 
+/// Tokens of users that were made here and have not expired. More: refused until some expire.
+pub const TOKENS_MAX: usize = 10_000;
+
+/// Revocations of tokens that have not expired. More: refused; a revocation of a subject stands
+/// for all of its tokens.
+pub const REVOCATIONS_MAX: usize = 100_000;
+
+/// How long a token of a user can be used when nobody says otherwise: a working day.
+pub const TOKEN_LIFE_DEFAULT: DurationMs = DurationMs::from_secs(24 * 3600);
+
+/// The longest that a token of a user may live, wherever it was made: a revocation has to be
+/// remembered for as long. Longer: refused.
+pub const TOKEN_LIFE_MAX: DurationMs = DurationMs::from_secs(366 * 86_400);
+
+/// How far clocks may be apart when the times in a token are looked at.
+pub const TOKEN_LEEWAY: DurationMs = DurationMs::from_secs(30);
+
 /// Nodes of a cluster; placement is measured with this many. More: joining is refused.
 pub const NODES_MAX: usize = 10_000;
 
@@ -234,5 +251,6 @@ const _: () = {
     assert!((MEMORY_MAX.0 as u128) * (INSTANCES_LIVE_MAX as u128) < (1 << 70));
     assert!((CPU_MAX.0 as u64) * (INSTANCES_LIVE_MAX as u64) < u64::MAX / 2);
     assert!(LEASE.0 < KEY_LEASE_MIN.0 && KEY_LEASE_MIN.0 <= KEY_LEASE_DEFAULT.0);
+    assert!(TOKEN_LIFE_DEFAULT.0 <= TOKEN_LIFE_MAX.0 && TOKEN_LEEWAY.0 < TOKEN_LIFE_DEFAULT.0);
     assert!(RUN_AND_ENV_BYTES_MAX + FILES_BYTES_MAX < MANIFEST_BYTES_MAX);
 };

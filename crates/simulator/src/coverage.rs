@@ -97,6 +97,8 @@ pub(crate) fn change(change: &Change) -> &'static str {
         Change::KeyReleased { .. } => return "record: key released",
         Change::SessionForgotten { .. } => return "record: session forgotten",
         Change::DrainEnded { .. } => return "record: drain ended",
+        Change::TokenCreated { .. } => return "record: token created",
+        Change::TokensRevoked { .. } => return "record: tokens revoked",
     }]
 }
 
@@ -189,5 +191,6 @@ pub(crate) fn rejection(rejection: &Rejection) -> &'static str {
         Rejection::SessionsOfOwner { .. } => return "rejection: sessions-of-owner",
         Rejection::CreatesTooFast { .. } => return "rejection: creates-too-fast",
         Rejection::NotExtended { .. } => return "rejection: not-extended",
+        Rejection::TokenUnknown { .. } => return "rejection: token-unknown",
     }]
 }

@@ -45,5 +45,7 @@ pub(crate) fn word(command: &Command) -> &'static str {
         Command::SetSecret { .. } => "set-secret",
         Command::RemoveSecret { .. } => "remove-secret",
         Command::RemoveVolume { .. } => "remove-volume",
+        Command::CreateToken(_) => "create-user-token",
+        Command::RevokeTokens { .. } => "revoke-tokens",
     }
 }

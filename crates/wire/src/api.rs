@@ -15,6 +15,7 @@ mod schemas;
 mod session;
 mod status;
 mod stream;
+mod token;
 mod workload;
 
 pub use attach::{
@@ -39,6 +40,9 @@ pub use session::{
 pub use status::{JournalView, NodeCounts, StatusView, WorkloadCounts};
 pub use stream::{
     EventGapView, EventView, ExitedView, GapView, LogRecordView, OutputStream, stream_event,
+};
+pub use token::{
+    CallerView, RevokeTokensReply, RevokeTokensRequest, TokenCreated, TokenRequest, TokenView,
 };
 pub use workload::{
     DifferenceView, FileView, JobView, ManifestReply, MissedView, PhaseCounts, PortView,

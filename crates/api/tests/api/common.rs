@@ -5,8 +5,9 @@ use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, Request, StatusCode};
 use futures::StreamExt;
 use serde_json::Value;
-use spawnery_api::{Config, PublicAddress, Tokens, router};
+use spawnery_api::{Config, PublicAddress, router};
 use spawnery_controller::Controller;
+use spawnery_controller::access::{Config as AccessConfig, Verifier};
 use std::time::Duration;
 use tower::ServiceExt;
 
@@ -52,10 +53,16 @@ impl Api {
     }
 
     pub(crate) async fn start_with(config: Config) -> Api {
+        Api::start_for(AccessConfig::of_admin(TOKEN), config).await
+    }
+
+    /// Starts for those whom `access` says.
+    pub(crate) async fn start_for(access: AccessConfig, config: Config) -> Api {
         let folder = tempfile::tempdir().unwrap();
         let journal = spawnery_controller::Config::in_folder(folder.path());
         let controller = Controller::start(journal).await.unwrap();
-        let router = router(controller.clone(), Tokens::of_admin(TOKEN), config);
+        let verifier = Verifier::start(&controller, access).await.unwrap();
+        let router = router(controller.clone(), verifier, config);
         Api { router, controller, _folder: folder }
     }
 
@@ -90,6 +97,27 @@ impl Api {
             request = request.header(*name, *value);
         }
         self.request(request.body(body.into()).unwrap()).await
+    }
+
+    /// Sends a request that shows `token`.
+    pub(crate) async fn send_as(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: impl Into<Body>,
+    ) -> Answer {
+        let request = Request::builder().method(method).uri(path);
+        let request = request.header("authorization", format!("Bearer {token}"));
+        self.request(request.body(body.into()).unwrap()).await
+    }
+
+    /// Makes a token, and gives it with its id.
+    pub(crate) async fn token(&self, subject: &str, roles: &[&str]) -> (String, String) {
+        let request = serde_json::json!({ "subject": subject, "roles": roles });
+        let created = self.post("/v1/tokens", &request.to_string()).await.expect(201);
+        let field = |name: &str| created[name].as_str().unwrap().to_owned();
+        (field("token"), field("id"))
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
@@ -131,8 +159,18 @@ impl Api {
 
     /// Opens a stream.
     pub(crate) async fn stream(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
+        self.stream_as(TOKEN, path, headers).await
+    }
+
+    /// Opens a stream that shows `token`.
+    pub(crate) async fn stream_as(
+        &self,
+        token: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Stream {
         let mut request = Request::builder().uri(path);
-        request = request.header("authorization", format!("Bearer {TOKEN}"));
+        request = request.header("authorization", format!("Bearer {token}"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

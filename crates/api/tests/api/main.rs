@@ -1,5 +1,6 @@
 //! The API's contract, over a real controller and a node that only pretends.
 
+mod access;
 mod auth;
 mod common;
 mod describe;
@@ -17,4 +18,5 @@ mod processes;
 mod rubbish;
 mod serving;
 mod sessions;
+mod tokens;
 mod usage;

@@ -22,6 +22,7 @@ pub(crate) mod secret;
 pub(crate) mod server;
 pub(crate) mod services;
 pub(crate) mod session;
+pub(crate) mod token;
 pub(crate) mod up;
 pub(crate) mod volume;
 
@@ -51,6 +52,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Instances(command) => client(command.run(context)),
         Command::Environment(command) => client(command.run(context)),
         Command::Secret(command) => client(command.run(context)),
+        Command::Token(command) => client(command.run(context)),
         Command::Volume(command) => client(command.run(context)),
         Command::Nodes(command) => client(command.run(context)),
         Command::Logs(command) => client(command.run(context)),

@@ -17,12 +17,13 @@ use command_line::Added;
 use file::Entry;
 use settings::{parse_boolean, parse_label, setting};
 use spawnery_agent::{BuildSettings, Runtimes};
+use spawnery_controller::access::{Config as AccessConfig, JwtSecret, KeySource};
 use spawnery_model::limits::ENVIRONMENTS_BYTES_DEFAULT;
 use spawnery_model::{Allowances, Name};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where the server listens when nobody says otherwise: this machine only.
 const LISTEN_DEFAULT: &str = "127.0.0.1:9000";
@@ -199,6 +200,25 @@ impl Config {
         let address = parse_address(text);
         let address = address.map_err(|expected| wrong("link_listen", text, &expected))?;
         Ok(Some(address))
+    }
+
+    /// Whose tokens the server takes, with its secrets in `data`.
+    pub(crate) fn access(&self, data: &Path) -> Result<AccessConfig, CliError> {
+        let secret = match (self.text("jwt_secret"), self.text("jwt_secret_file")) {
+            (Some(secret), _) => Some(JwtSecret::new(secret)),
+            (None, Some(file)) => Some(JwtSecret::read(Path::new(file))),
+            (None, None) => None,
+        };
+        let access = secret.transpose().and_then(|secret| AccessConfig::open(data, secret));
+        let mut access = access.map_err(CliError::failed)?;
+        let sources = self.value("jwks").map(|value| value.items.as_slice()).unwrap_or_default();
+        for text in sources {
+            let source = text.parse::<KeySource>();
+            access.key_sets.push(source.map_err(|expected| wrong("jwks", text, &expected))?);
+        }
+        access.issuer = self.text("jwt_issuer").map(str::to_owned);
+        access.audience = self.text("jwt_audience").map(str::to_owned);
+        Ok(access)
     }
 
     /// What the node is called.
@@ -451,7 +471,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_not_in_an_error() {
-        let given = Given { flags: &[], environment: &[], file: "token = \"\"" };
+        let given = Given { flags: &[], environment: &[], file: "access_token = \"\"" };
         let error = resolve(&given).unwrap_err();
         assert!(error.message.contains("token: its value does not fit"));
     }

@@ -1,5 +1,6 @@
 //! The settings: their names, meanings and checks. Everything else about them follows from here.
 
+use spawnery_controller::access::KeySource;
 use spawnery_model::Name;
 use std::net::{SocketAddr, ToSocketAddrs};
 
@@ -28,6 +29,11 @@ pub(crate) const SETTINGS: &[Setting] = &[
         is_list: true,
         ..one("trusted_proxies", Some("--trusted-proxy"), "SPAWNERY_TRUSTED_PROXIES", networks)
     },
+    secret("jwt_secret", Some("--jwt-secret"), "SPAWNERY_JWT_SECRET"),
+    one("jwt_secret_file", Some("--jwt-secret-file"), "SPAWNERY_JWT_SECRET_FILE", any),
+    Setting { is_list: true, ..one("jwks", Some("--jwks"), "SPAWNERY_JWKS", key_source) },
+    one("jwt_issuer", Some("--jwt-issuer"), "SPAWNERY_JWT_ISSUER", any),
+    one("jwt_audience", Some("--jwt-audience"), "SPAWNERY_JWT_AUDIENCE", any),
     one("agent", Some("--no-agent"), "SPAWNERY_AGENT", boolean),
     one("name", Some("--name"), "SPAWNERY_NAME", name),
     Setting { is_list: true, ..one("labels", Some("--label"), "SPAWNERY_LABELS", label) },
@@ -58,7 +64,8 @@ pub(crate) const SETTINGS: &[Setting] = &[
     one("join", Some("--join"), "SPAWNERY_JOIN", any),
     secret("join_token", Some("--token"), "SPAWNERY_JOIN_TOKEN"),
     one("url", Some("--url"), "SPAWNERY_URL", url),
-    secret("token", None, "SPAWNERY_TOKEN"),
+    // In the file, `token` is the table of the command.
+    secret("access_token", None, "SPAWNERY_TOKEN"),
     one("log_level", Some("--log-level"), "SPAWNERY_LOG_LEVEL", log_level),
     one("json", Some("--json"), "SPAWNERY_JSON", boolean),
     one("color", Some("--color"), "SPAWNERY_COLOR", color),
@@ -159,6 +166,10 @@ fn web_address(text: &str) -> Result<(), String> {
             Err("a URL such as https://mirror.example.org/path, without a password".to_owned())
         }
     }
+}
+
+fn key_source(text: &str) -> Result<(), String> {
+    text.parse::<KeySource>().map(drop)
 }
 
 /// What commands of builds may reach.

@@ -15,8 +15,9 @@ use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place::{Place, ServerFile};
 use spawnery_agent::{Agent, AgentError, BuildSettings, Runtimes};
-use spawnery_api::{PublicAddress, Stopping, Tokens};
+use spawnery_api::{PublicAddress, Stopping};
 use spawnery_client::Client;
+use spawnery_controller::access::{self, Verifier};
 use spawnery_controller::tls::Authority;
 use spawnery_controller::{Controller, EngineFailure};
 use spawnery_gateway::{Door, Gateway};
@@ -43,6 +44,8 @@ pub(crate) struct Options {
     pub(crate) link_listen: Option<SocketAddr>,
     /// The agent of this machine, if there is one.
     pub(crate) node: Option<NodeOptions>,
+    /// Whose tokens are taken.
+    pub(crate) access: access::Config,
     /// Go on although the journal lost something that it acknowledged.
     pub(crate) accept_loss: bool,
 }
@@ -79,8 +82,10 @@ impl Options {
     /// What the configuration says.
     pub(crate) fn of(config: &Config) -> Result<Options, CliError> {
         let node = NodeOptions::of(config)?;
+        let place = Place::new(config.data()?).create()?;
         Ok(Options {
-            place: Place::new(config.data()?).create()?,
+            access: config.access(place.data())?,
+            place,
             listen: config.listen()?,
             front: config.front()?,
             link_listen: config.link_listen()?,
@@ -129,7 +134,6 @@ impl Server {
         let place = options.place.clone();
         let listener = listen(options.listen, "--listen")?;
         let address = listener.local_addr().map_err(CliError::failed)?;
-        let tokens = Tokens::open(place.data()).map_err(CliError::failed)?;
         let link = match options.link_listen {
             Some(address) => Some(LinkListener::open(&place, address).await?),
             None => None,
@@ -142,13 +146,15 @@ impl Server {
         let controller = controller.await.map_err(|error| {
             CliError::failed(error).hint("`spawnery journal verify` says more about its journal")
         })?;
+        let verifier = Verifier::start(&controller, options.access).await;
+        let verifier = verifier.map_err(CliError::failed)?;
         let file = ServerFile {
             url: format!("http://{}", reachable(address)),
             pid: std::process::id(),
             link: link.as_ref().map(|link| reachable_from_outside(link.address).to_string()),
         };
         let (stop_api, mut stopping) = watch::channel(false);
-        let router = router(&controller, tokens, address, link.as_ref(), &stopping);
+        let router = router(&controller, verifier, address, link.as_ref(), &stopping);
         let gateway = Gateway::new(controller.clone());
         let doors = vec![Door::plain(listener)];
         let front = gateway.clone().serve(doors, router, options.front, async move {
@@ -226,7 +232,7 @@ impl Server {
 
 fn router(
     controller: &Controller,
-    tokens: Tokens,
+    verifier: Verifier,
     address: SocketAddr,
     link: Option<&LinkListener>,
     stopping: &watch::Receiver<bool>,
@@ -244,7 +250,7 @@ fn router(
         authority_fingerprint: link.map(|link| link.authority.fingerprint()),
         stopping: Stopping::new(stopping.clone()),
     };
-    spawnery_api::router(controller.clone(), tokens, config)
+    spawnery_api::router(controller.clone(), verifier, config)
 }
 
 /// Where agents of other machines come in.

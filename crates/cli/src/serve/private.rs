@@ -5,6 +5,7 @@ use super::{NodeOptions, Options, Server, end};
 use crate::error::CliError;
 use crate::place::Place;
 use spawnery_client::Client;
+use spawnery_controller::access::{self, JwtSecret};
 use spawnery_model::Allowances;
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -40,8 +41,11 @@ impl Private {
         // Whoever starts it for one command says in that command what may be reached.
         let allowances = Allowances { host_network: true, ..node.allowances };
         let node = NodeOptions { labels: BTreeMap::new(), allowances, ..node };
+        let place = Place::new(folder.path()).create()?;
+        let access = access::Config::open(place.data(), Some(JwtSecret::generate()));
         let options = Options {
-            place: Place::new(folder.path()).create()?,
+            access: access.map_err(CliError::failed)?,
+            place,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             // One command needs no more.
             front: spawnery_gateway::Settings { threads: Some(1), ..Default::default() },

@@ -42,7 +42,7 @@ fn the_file_is_found_where_xdg_says() {
 #[test]
 fn secrets_are_not_shown() {
     let home = Home::new();
-    let row = row(&home, &[], &[("SPAWNERY_TOKEN", "s3cret")], "token");
+    let row = row(&home, &[], &[("SPAWNERY_TOKEN", "s3cret")], "access_token");
     assert_eq!(row["source"], "SPAWNERY_TOKEN");
     assert!(!row.to_string().contains("s3cret"));
 }

@@ -15,4 +15,5 @@ mod run;
 mod server;
 mod servers;
 mod support;
+mod tokens;
 mod up;
