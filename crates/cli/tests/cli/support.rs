@@ -106,7 +106,7 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         // What a failed test left running.
-        for agent in ["data/agent", "agent/agent"] {
+        for agent in ["data/agent", "agent/agent", "other/agent"] {
             let launcher = self.path(agent).join("launcher");
             end_launcher(&launcher);
         }
