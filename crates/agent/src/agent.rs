@@ -5,7 +5,7 @@ use crate::connect::Connect;
 use crate::driver::{Driver, INPUTS_WAITING_MAX, Input};
 use crate::environments::Environments;
 use crate::identity::{self, IdentityError, SavedIdentity};
-use crate::machine::{self, MachineError};
+use crate::machine::{self, CapacityGiven, MachineError};
 use crate::prepare::{InUse, Preparer};
 use crate::streams::Streams;
 use crate::uplink::{self, GreetError, Uplink};
@@ -13,7 +13,7 @@ use crate::upstream::Upstream;
 use crate::volumes::Volumes;
 use spawnery_environment::build::{Builder, LauncherExecutor, Settings};
 use spawnery_environment::{Store, StoreError};
-use spawnery_model::{Allowances, Capacity, Introduction, Name, NodeId, limits};
+use spawnery_model::{Allowances, Introduction, Name, NodeId, limits};
 use spawnery_node::{Found, Node};
 use spawnery_runtime::{ConnectError, Launcher, OperationError, ProcessRuntime, Runtime, Runtimes};
 use spawnery_wire::link::Identity;
@@ -48,7 +48,7 @@ pub struct Config {
     /// Labels of the node, beside or instead of `arch`, `os`, `hostname` and `kernel`.
     pub labels: BTreeMap<String, String>,
     /// What the node has for instances; without, what the machine has, less a reserve.
-    pub capacity: Option<Capacity>,
+    pub capacity: CapacityGiven,
     /// The program that is run as `PROGRAM launcher --data ...` when no launcher is there.
     pub launcher_exe: PathBuf,
     /// The version of Spawnery.
@@ -156,10 +156,7 @@ impl Agent {
         join_secret: Option<String>,
     ) -> Result<Agent, StartError> {
         let lock = lock_data(&config.data_dir)?;
-        let capacity = match config.capacity {
-            Some(capacity) => capacity,
-            None => machine::capacity()?,
-        };
+        let capacity = config.capacity.complete()?;
         let labels = machine::labels(&config.labels);
         check_labels(&labels)?;
         let launcher = Launcher {

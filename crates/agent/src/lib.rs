@@ -28,7 +28,7 @@ mod volumes;
 pub use agent::{Agent, AgentError, Config, StartError};
 pub use connect::{Connect, Connection, Local};
 pub use identity::{IdentityError, SavedIdentity};
-pub use machine::MachineError;
+pub use machine::{CapacityGiven, MachineError};
 pub use spawnery_environment::build::Settings as BuildSettings;
 pub use spawnery_runtime::Runtimes;
 pub use spawnery_sandbox::spec::Network as BuildNetwork;

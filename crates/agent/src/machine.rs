@@ -28,6 +28,26 @@ pub enum MachineError {
     },
 }
 
+/// What a node's configuration says about its capacity; the machine says the rest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CapacityGiven {
+    /// Memory that instances may reserve together.
+    pub memory: Option<Bytes>,
+    /// Processor share that instances may reserve together.
+    pub cpu: Option<CpuMillis>,
+}
+
+impl CapacityGiven {
+    /// The capacity of this node.
+    pub(crate) fn complete(self) -> Result<Capacity, MachineError> {
+        if let (Some(memory), Some(cpu)) = (self.memory, self.cpu) {
+            return Ok(Capacity { memory, cpu });
+        }
+        let own = capacity()?;
+        Ok(Capacity { memory: self.memory.unwrap_or(own.memory), cpu: self.cpu.unwrap_or(own.cpu) })
+    }
+}
+
 /// What this machine has for instances: all processors, and its memory but for a reserve. Where
 /// this process may itself use only a part, of that part.
 pub(crate) fn capacity() -> Result<Capacity, MachineError> {

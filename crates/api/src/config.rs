@@ -1,6 +1,6 @@
 //! What the server tells the API about itself.
 
-use spawnery_model::{Name, Port};
+use spawnery_model::{DurationMs, Kind, Name, Port, RuntimeKind, Workload};
 use tokio::sync::watch;
 
 /// What the server tells the API about itself.
@@ -17,8 +17,45 @@ pub struct Config {
     /// The fingerprint of the certificate authority that agents trust: it is part of a join token.
     /// `None` when this server takes no agents from other machines.
     pub authority_fingerprint: Option<String>,
+    /// What sessions are like whose template does not say otherwise.
+    pub session_defaults: SessionDefaults,
     /// Tells the streams when the server stops, so that they do not hold it up.
     pub stopping: Stopping,
+}
+
+/// What sessions are like whose template does not say otherwise. It is written into a template when
+/// that is applied, so that what runs does not depend on a server's options.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionDefaults {
+    /// How long before the end of its longest duration a session is warned.
+    pub before_duration: Option<DurationMs>,
+    /// How long before it is ended for being idle a session is warned.
+    pub before_idle: Option<DurationMs>,
+    /// How long an ended session stays listed.
+    pub stale_period: Option<DurationMs>,
+    /// The runtime of a session that names none.
+    pub runtime: RuntimeKind,
+}
+
+impl SessionDefaults {
+    /// Fills in what a template leaves open. Others than sessions are left alone.
+    pub(crate) fn fill(&self, workload: &mut Workload) {
+        let Kind::Session(settings) = &mut workload.kind else {
+            return;
+        };
+        settings.stale_period = settings.stale_period.or(self.stale_period);
+        if self.before_duration.is_some() || self.before_idle.is_some() {
+            let warnings = settings.warnings.get_or_insert_default();
+            warnings.before_duration = warnings.before_duration.or(self.before_duration);
+            warnings.before_idle = warnings.before_idle.or(self.before_idle);
+        }
+        if self.runtime != RuntimeKind::Process {
+            let around = workload.surroundings.get_or_insert_default();
+            if around.runtime == RuntimeKind::Process {
+                around.runtime = self.runtime;
+            }
+        }
+    }
 }
 
 /// Hears when the server stops. By default it never does.

@@ -55,6 +55,6 @@ mod views;
 mod volumes;
 mod workloads;
 
-pub use config::{Config, PublicAddress, Stopping};
+pub use config::{Config, PublicAddress, SessionDefaults, Stopping};
 pub use openapi::description;
 pub use router::router;

@@ -32,7 +32,7 @@ pub(crate) async fn apply_manifest(
     State(app): State<App>,
     change: Change,
 ) -> Answer<Json<ManifestReply>> {
-    let workloads = workloads(&change).await?;
+    let workloads = workloads(&app, &change).await?;
     let by = change.by();
     let command = Command::Apply { workloads, by };
     match app.controller.submit(command, change.key).await? {
@@ -51,7 +51,7 @@ pub(crate) async fn diff_manifest(
     State(app): State<App>,
     change: Change,
 ) -> Answer<Json<ManifestReply>> {
-    let workloads = workloads(&change).await?;
+    let workloads = workloads(&app, &change).await?;
     let differences = app.query(move |state| diff(state, &workloads));
     Ok(reply(differences.await?))
 }
@@ -61,7 +61,15 @@ fn reply(differences: Vec<Difference>) -> Json<ManifestReply> {
     Json(ManifestReply { differences })
 }
 
-async fn workloads(change: &Change) -> Answer<Vec<Workload>> {
+async fn workloads(app: &App, change: &Change) -> Answer<Vec<Workload>> {
+    let mut workloads = read(change).await?;
+    for workload in &mut workloads {
+        app.config.session_defaults.fill(workload);
+    }
+    Ok(workloads)
+}
+
+async fn read(change: &Change) -> Answer<Vec<Workload>> {
     let format = format(change.media_type.as_deref())?;
     let body = change.body.clone();
     if body.len() <= BODY_BYTES_INLINE_MAX {

@@ -44,7 +44,10 @@ pub(crate) async fn create_session(
     State(app): State<App>,
     change: Change,
 ) -> Answer<impl IntoResponse> {
-    let (source, terms) = source(&change.body)?;
+    let (mut source, terms) = source(&change.body)?;
+    if let SessionSource::Inline(workload) = &mut source {
+        app.config.session_defaults.fill(workload);
+    }
     allowed(&source, &change.asker)?;
     let terms = Box::new(SessionTerms {
         allowed: change.asker.limits.clone(),

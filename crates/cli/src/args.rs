@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands;
-use crate::config::{BUILD_NETWORKS, COLORS, LOG_LEVELS};
+use crate::config::{BUILD_NETWORKS, COLORS, LOG_LEVELS, RUNTIMES};
 use crate::exit;
 use clap::{Args, Parser, Subcommand};
 
@@ -101,7 +101,29 @@ pub(crate) struct ServerOptions {
     #[command(flatten)]
     front: FrontOptions,
     #[command(flatten)]
+    sessions: SessionOptions,
+    #[command(flatten)]
     node: NodeOptions,
+}
+
+/// What sessions are like whose template does not say otherwise.
+#[derive(Debug, Args)]
+struct SessionOptions {
+    /// How long before the end of its longest duration a session is warned [default: 10m]
+    /// [env: SPAWNERY_DURATION_WARNING]
+    #[arg(long, value_name = "TIME")]
+    duration_warning: Option<String>,
+    /// How long before it is ended for being idle a session is warned [default: 1m]
+    /// [env: SPAWNERY_IDLE_WARNING]
+    #[arg(long, value_name = "TIME")]
+    idle_warning: Option<String>,
+    /// How long an ended session stays listed [default: 1h] [env: SPAWNERY_STALE_PERIOD]
+    #[arg(long, value_name = "TIME")]
+    stale_period: Option<String>,
+    /// The runtime of sessions whose template names none [default: process]
+    /// [env: SPAWNERY_DEFAULT_RUNTIME]
+    #[arg(long, value_name = "RUNTIME", value_parser = word_of(&RUNTIMES))]
+    default_runtime: Option<String>,
 }
 
 /// What the front door is started with.
@@ -122,6 +144,14 @@ pub(crate) struct NodeOptions {
     /// A label of this node, for constraints; may be repeated [env: SPAWNERY_LABELS]
     #[arg(long = "label", id = "labels", value_name = "KEY=VALUE")]
     labels: Vec<String>,
+    /// The memory that instances may reserve together [default: what this machine has]
+    /// [env: SPAWNERY_MEMORY_TOTAL]
+    #[arg(long, value_name = "AMOUNT")]
+    memory_total: Option<String>,
+    /// The cores that instances may reserve together [default: what this machine has]
+    /// [env: SPAWNERY_CPU_TOTAL]
+    #[arg(long, value_name = "CORES")]
+    cpu_total: Option<String>,
     /// Let workloads share this machine's network, if they ask for it
     /// [env: SPAWNERY_ALLOW_HOST_NETWORK]
     #[arg(long)]

@@ -148,6 +148,16 @@ impl Applier<'_> {
             Change::SecretSet { name, sealed, by } => self.secret_set(name, sealed, by),
             Change::SecretRemoved { name, by } => self.secret_removed(name, by),
             Change::VolumeRemoved { name, by } => self.volume_removed(name, by),
+            Change::OccurrencesMissed { job, first: _, last, count, reason, next } => {
+                self.occurrences_missed(job, *last, *count, reason, *next);
+            }
+            _ => self.apply_to_use(change),
+        }
+    }
+
+    /// What changes sessions and tokens only.
+    fn apply_to_use(&mut self, change: &Change) {
+        match change {
             Change::SessionAsked { instance } => self.session_asked(*instance),
             Change::SessionSeen { instance, active_at } => {
                 self.session_seen(*instance, *active_at);
@@ -178,9 +188,7 @@ impl Applier<'_> {
             Change::TokensRevoked { revoked, until, end_sessions, by } => {
                 self.tokens_revoked(revoked, *until, *end_sessions, by);
             }
-            Change::OccurrencesMissed { job, first: _, last, count, reason, next } => {
-                self.occurrences_missed(job, *last, *count, reason, *next);
-            }
+            _ => unreachable!("the caller has applied all others"),
         }
     }
 

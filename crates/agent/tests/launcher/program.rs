@@ -2,8 +2,10 @@
 //! test can kill without killing itself.
 
 use spawnery_agent::connect::{Connecting, Connection};
-use spawnery_agent::{Agent, BuildSettings, Config as AgentConfig, Connect, Runtimes};
-use spawnery_model::{Allowances, Bytes, Capacity, CpuMillis, Name, limits};
+use spawnery_agent::{
+    Agent, BuildSettings, CapacityGiven, Config as AgentConfig, Connect, Runtimes,
+};
+use spawnery_model::{Allowances, Bytes, CpuMillis, Name, limits};
 use spawnery_sandbox::launcher::{self, Config};
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -49,7 +51,7 @@ async fn run_agent(
         data_dir,
         name: Name::new("node-1")?,
         labels: BTreeMap::new(),
-        capacity: Some(Capacity { memory: Bytes::mib(4096), cpu: CpuMillis(2000) }),
+        capacity: CapacityGiven { memory: Some(Bytes::mib(4096)), cpu: Some(CpuMillis(2000)) },
         launcher_exe: std::env::current_exe()?,
         version: "0.0.0".to_owned(),
         allowances: Allowances::default(),

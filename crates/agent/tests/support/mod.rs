@@ -2,10 +2,10 @@
 #![allow(dead_code)] // Each test program uses a part of it.
 
 use spawnery_agent::link::{Session, Stream, read_frame, write_frame};
-use spawnery_agent::{Agent, Config, Connect, Local};
+use spawnery_agent::{Agent, CapacityGiven, Config, Connect, Local};
 use spawnery_model::{
-    Bytes, Capacity, CpuMillis, DurationMs, Exit, Id, InstanceId, Introduction, Name, Network,
-    NodeId, Observation, Order, Orders, Port, Process, Report, StartOrder, Stop, Want, limits,
+    Bytes, CpuMillis, DurationMs, Exit, Id, InstanceId, Introduction, Name, Network, NodeId,
+    Observation, Order, Orders, Port, Process, Report, StartOrder, Stop, Want, limits,
 };
 use spawnery_sandbox::client::Client;
 use spawnery_wire::link::{
@@ -89,7 +89,7 @@ impl Data {
             data_dir: self.path().to_owned(),
             name: Name::new("node-1").expect("a name"),
             labels: BTreeMap::new(),
-            capacity: Some(Capacity { memory: Bytes::mib(4096), cpu: CpuMillis(2000) }),
+            capacity: CapacityGiven { memory: Some(Bytes::mib(4096)), cpu: Some(CpuMillis(2000)) },
             launcher_exe: PathBuf::from(env!("CARGO_BIN_EXE_agent-test-launcher")),
             version: "0.0.0".to_owned(),
             allowances: spawnery_model::Allowances::default(),

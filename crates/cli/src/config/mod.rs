@@ -8,7 +8,9 @@ mod place;
 mod settings;
 
 pub(crate) use command_line::{Choice, ParseError, parse};
-pub(crate) use settings::{BUILD_NETWORKS, COLORS, LOG_LEVELS, SETTINGS, Setting, parse_address};
+pub(crate) use settings::{
+    BUILD_NETWORKS, COLORS, LOG_LEVELS, RUNTIMES, SETTINGS, Setting, parse_address,
+};
 
 use crate::error::CliError;
 use clap::ArgMatches;
@@ -16,10 +18,11 @@ use clap::parser::ValueSource;
 use command_line::Added;
 use file::Entry;
 use settings::{parse_boolean, parse_label, setting};
-use spawnery_agent::{BuildSettings, Runtimes};
+use spawnery_agent::{BuildSettings, CapacityGiven, Runtimes};
+use spawnery_api::SessionDefaults;
 use spawnery_controller::access::{Config as AccessConfig, JwtSecret, KeySource};
 use spawnery_model::limits::ENVIRONMENTS_BYTES_DEFAULT;
-use spawnery_model::{Allowances, Name};
+use spawnery_model::{Allowances, Name, RuntimeKind};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -263,6 +266,31 @@ impl Config {
             build.network = spawnery_agent::BuildNetwork::Host;
         }
         build
+    }
+
+    /// What instances on the node may reserve together, where that is not what the machine has.
+    pub(crate) fn capacity(&self) -> CapacityGiven {
+        let memory = self.text("memory_total");
+        let cpu = self.text("cpu_total");
+        CapacityGiven {
+            memory: memory.and_then(|text| spawnery_manifest::parse_bytes(text).ok()),
+            cpu: cpu.and_then(|text| spawnery_manifest::parse_cores(text).ok()),
+        }
+    }
+
+    /// What sessions are like whose template does not say otherwise.
+    pub(crate) fn session_defaults(&self) -> SessionDefaults {
+        let time = |name| spawnery_manifest::parse_duration(self.text(name)?).ok();
+        SessionDefaults {
+            before_duration: time("duration_warning"),
+            before_idle: time("idle_warning"),
+            stale_period: time("stale_period"),
+            runtime: match self.text("default_runtime") {
+                Some("oci") => RuntimeKind::Oci,
+                Some("docker") => RuntimeKind::Docker,
+                _ => RuntimeKind::Process,
+            },
+        }
     }
 
     /// What the node's environments may take on disk.

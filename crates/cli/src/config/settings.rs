@@ -46,6 +46,12 @@ pub(crate) const SETTINGS: &[Setting] = &[
         is_list: true,
         ..one("allow_mounts", Some("--allow-mount"), "SPAWNERY_ALLOW_MOUNTS", folder)
     },
+    one("memory_total", Some("--memory-total"), "SPAWNERY_MEMORY_TOTAL", memory),
+    one("cpu_total", Some("--cpu-total"), "SPAWNERY_CPU_TOTAL", cpu),
+    one("duration_warning", Some("--duration-warning"), "SPAWNERY_DURATION_WARNING", duration),
+    one("idle_warning", Some("--idle-warning"), "SPAWNERY_IDLE_WARNING", duration),
+    one("stale_period", Some("--stale-period"), "SPAWNERY_STALE_PERIOD", duration),
+    one("default_runtime", Some("--default-runtime"), "SPAWNERY_DEFAULT_RUNTIME", runtime),
     one("oci_runtime", Some("--oci-runtime"), "SPAWNERY_OCI_RUNTIME", any),
     one("docker_socket", Some("--docker-socket"), "SPAWNERY_DOCKER_SOCKET", folder),
     one("environments_size", Some("--environments-size"), "SPAWNERY_ENVIRONMENTS_SIZE", memory),
@@ -224,6 +230,18 @@ fn one_of(text: &str, words: &[&str]) -> Result<(), String> {
 fn memory(text: &str) -> Result<(), String> {
     let expected = |_| "an amount such as 512M or 4G".to_owned();
     spawnery_manifest::parse_bytes(text).map(drop).map_err(expected)
+}
+
+fn duration(text: &str) -> Result<(), String> {
+    let expected = |_| "a time with its unit, such as 60s, 10m or 1h".to_owned();
+    spawnery_manifest::parse_duration(text).map(drop).map_err(expected)
+}
+
+/// The runtimes that workloads may name.
+pub(crate) const RUNTIMES: [&str; 3] = ["process", "oci", "docker"];
+
+fn runtime(text: &str) -> Result<(), String> {
+    one_of(text, &RUNTIMES)
 }
 
 fn cpu(text: &str) -> Result<(), String> {

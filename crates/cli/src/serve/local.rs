@@ -54,7 +54,7 @@ pub(crate) fn agent_config(
         data_dir,
         name: node.name,
         labels: node.labels,
-        capacity: None,
+        capacity: node.capacity,
         launcher_exe,
         version: VERSION.to_owned(),
         allowances: node.allowances,

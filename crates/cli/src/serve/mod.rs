@@ -14,8 +14,8 @@ use crate::config::Config;
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place::{Place, ServerFile};
-use spawnery_agent::{Agent, AgentError, BuildSettings, Runtimes};
-use spawnery_api::{PublicAddress, Stopping};
+use spawnery_agent::{Agent, AgentError, BuildSettings, CapacityGiven, Runtimes};
+use spawnery_api::{PublicAddress, SessionDefaults, Stopping};
 use spawnery_client::Client;
 use spawnery_controller::access::{self, Verifier};
 use spawnery_controller::tls::Authority;
@@ -46,6 +46,8 @@ pub(crate) struct Options {
     pub(crate) node: Option<NodeOptions>,
     /// Whose tokens are taken.
     pub(crate) access: access::Config,
+    /// What sessions are like whose template does not say otherwise.
+    pub(crate) session_defaults: SessionDefaults,
     /// Go on although the journal lost something that it acknowledged.
     pub(crate) accept_loss: bool,
 }
@@ -65,6 +67,8 @@ pub(crate) struct NodeOptions {
     pub(crate) build: BuildSettings,
     /// What environments may take on disk.
     pub(crate) environments_bytes_max: u64,
+    /// What instances may reserve together, where that is not what the machine has.
+    pub(crate) capacity: CapacityGiven,
 }
 
 impl NodeOptions {
@@ -74,7 +78,16 @@ impl NodeOptions {
         let (allowances, runtimes) = (config.allowances(), config.runtimes());
         let build = config.build();
         let environments_bytes_max = config.environments_bytes_max();
-        Ok(NodeOptions { name, labels, allowances, runtimes, build, environments_bytes_max })
+        let capacity = config.capacity();
+        Ok(NodeOptions {
+            name,
+            labels,
+            allowances,
+            runtimes,
+            build,
+            environments_bytes_max,
+            capacity,
+        })
     }
 }
 
@@ -89,6 +102,7 @@ impl Options {
             listen: config.listen()?,
             front: config.front()?,
             link_listen: config.link_listen()?,
+            session_defaults: config.session_defaults(),
             node: config.is_on("agent").then_some(node),
             accept_loss: false,
         })
@@ -154,7 +168,8 @@ impl Server {
             link: link.as_ref().map(|link| reachable_from_outside(link.address).to_string()),
         };
         let (stop_api, mut stopping) = watch::channel(false);
-        let router = router(&controller, verifier, address, link.as_ref(), &stopping);
+        let defaults = options.session_defaults;
+        let router = router(&controller, verifier, address, link.as_ref(), &stopping, defaults);
         let gateway = Gateway::new(controller.clone());
         let doors = vec![Door::plain(listener)];
         let front = gateway.clone().serve(doors, router, options.front, async move {
@@ -236,6 +251,7 @@ fn router(
     address: SocketAddr,
     link: Option<&LinkListener>,
     stopping: &watch::Receiver<bool>,
+    session_defaults: SessionDefaults,
 ) -> axum::Router {
     let is_local = address.ip().is_loopback();
     let config = spawnery_api::Config {
@@ -249,6 +265,7 @@ fn router(
         }),
         authority_fingerprint: link.map(|link| link.authority.fingerprint()),
         stopping: Stopping::new(stopping.clone()),
+        session_defaults,
     };
     spawnery_api::router(controller.clone(), verifier, config)
 }

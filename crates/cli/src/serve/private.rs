@@ -4,6 +4,7 @@ use super::stale::{Owner, PREFIX, sweep};
 use super::{NodeOptions, Options, Server, end};
 use crate::error::CliError;
 use crate::place::Place;
+use spawnery_api::SessionDefaults;
 use spawnery_client::Client;
 use spawnery_controller::access::{self, JwtSecret};
 use spawnery_model::Allowances;
@@ -51,6 +52,7 @@ impl Private {
             front: spawnery_gateway::Settings { threads: Some(1), ..Default::default() },
             link_listen: None,
             node: Some(node),
+            session_defaults: SessionDefaults::default(),
             accept_loss: false,
         };
         match Server::start(options).await {

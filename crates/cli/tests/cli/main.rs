@@ -14,6 +14,7 @@ mod manifests;
 mod run;
 mod server;
 mod servers;
+mod sessions;
 mod support;
 mod tokens;
 mod up;
