@@ -52,7 +52,8 @@ pub enum Command {
         /// Who asks.
         by: String,
     },
-    /// What was found about the use of a session: of one that is used now, the time of asking.
+    /// What was found about the use of a session. Of one that is used now, a time that no clock
+    /// has reached: clocks may be set back.
     SessionSeen {
         /// Which one.
         instance: InstanceId,

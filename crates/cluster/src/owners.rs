@@ -3,7 +3,7 @@
 use crate::command::Rejection;
 use crate::state::State;
 use minicbor::{Decode, Encode};
-use spawnery_model::{DurationMs, Origin, OwnerLimits, Phase, Timestamp};
+use spawnery_model::{DurationMs, Instance, Origin, OwnerLimits, Phase, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The window in which creations are counted.
@@ -12,7 +12,7 @@ const WINDOW: DurationMs = DurationMs::from_secs(60);
 /// What is counted for each owner. Who has nothing is not in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Owners {
-    /// Sessions that live or wait.
+    /// Sessions that live, wait, or come back by themselves.
     #[n(0)]
     live: BTreeMap<String, u32>,
     /// Creations since the beginning of the owner's window.
@@ -38,22 +38,16 @@ impl Owners {
         if let Some(limit) = limits.sessions.filter(|limit| live >= *limit) {
             return Err(Rejection::SessionsOfOwner { owner: owner.to_owned(), limit });
         }
-        let Some((began, count)) = self.creates.get(owner).copied() else {
-            return match limits.creates_per_minute {
-                Some(limit @ 0) => Err(too_fast(owner, limit, WINDOW)),
-                _ => Ok(()),
-            };
-        };
-        let ends = began.plus(WINDOW);
-        match limits.creates_per_minute {
-            Some(limit) if count >= limit && ends > now => {
-                Err(too_fast(owner, limit, ends.since(now)))
-            }
-            _ => Ok(()),
+        let window = self.creates.get(owner).copied();
+        let window = window.filter(|(began, _)| began.plus(WINDOW) > now);
+        let (began, count) = window.unwrap_or((now, 0));
+        match limits.creates_per_minute.filter(|limit| count >= *limit) {
+            Some(limit) => Err(too_fast(owner, limit, began.plus(WINDOW).since(now))),
+            None => Ok(()),
         }
     }
 
-    /// How many sessions of `owner` live or wait.
+    /// How many sessions of `owner` live, wait, or come back by themselves.
     pub fn live(&self, owner: &str) -> u32 {
         self.live.get(owner).copied().unwrap_or_default()
     }
@@ -73,7 +67,7 @@ impl Owners {
         self.windows.insert((*began, owner.to_owned()));
     }
 
-    /// A session ended.
+    /// A session ended and does not come back, or its successor was created.
     pub(crate) fn ended(&mut self, owner: &str) {
         let live = self.live.get_mut(owner).expect("its creation was counted");
         *live -= 1;
@@ -114,7 +108,8 @@ impl State {
     pub(crate) fn assert_owners_consistent(&self) {
         let mut live: BTreeMap<String, u32> = BTreeMap::new();
         let mut waiting: BTreeMap<String, u32> = BTreeMap::new();
-        for instance in self.instances.values().filter(|it| it.phase != Phase::Ended) {
+        let is_over = |it: &&Instance| it.phase == Phase::Ended && it.restarts_at.is_none();
+        for instance in self.instances.values().filter(|it| !is_over(it)) {
             if let Origin::Session { owner, .. } = &instance.origin {
                 *live.entry(owner.clone()).or_default() += 1;
                 if instance.session.as_ref().is_some_and(|session| session.turn.is_some()) {

@@ -10,6 +10,10 @@ use spawnery_model::{
     SessionOrder, SessionSettings, SessionTerms, Timestamp, Warned, WarningCause, Workload,
 };
 
+/// Time from the last use that is known to the next question whether a session is idle: each is a
+/// record, and a busy session with a timeout of nothing would be asked without a pause.
+const ASKED_EVERY_MIN: DurationMs = DurationMs::from_secs(1);
+
 /// What `kind` says of sessions.
 pub fn settings_of(workload: &Workload) -> Option<&SessionSettings> {
     match &workload.kind {
@@ -141,8 +145,10 @@ pub fn idle_rule(state: &State, instance: &Instance) -> Option<IdleRule> {
     let timeout = session.limits.idle_timeout?;
     let settings = settings_of(state.definition_of(instance))?;
     let told = settings.warnings.as_ref().and_then(|warnings| warnings.before_idle);
+    // A token may allow less time than the template warns ahead.
+    let told = told.filter(|told| *told < timeout);
     let warning = told.unwrap_or(DurationMs(WARNING_BEFORE_IDLE_DEFAULT.0.min(timeout.0 / 2)));
-    Some(IdleRule { timeout, warning: warning.min(timeout) })
+    Some(IdleRule { timeout, warning })
 }
 
 /// Whether the node of `instance` is drained.
@@ -165,7 +171,7 @@ pub(crate) fn idle_due(state: &State, instance: &Instance) -> Option<Timestamp> 
         return Some(ends_at);
     }
     let active_at = session.active_at.or(instance.ready_at)?;
-    Some(active_at.plus(DurationMs(rule.timeout.0 - rule.warning.0)))
+    Some(active_at.plus(DurationMs(rule.timeout.0 - rule.warning.0).max(ASKED_EVERY_MIN)))
 }
 
 /// When to warn that a session will have lived long enough; `None` if it was warned already.

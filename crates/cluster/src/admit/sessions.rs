@@ -35,6 +35,9 @@ pub(super) fn create_session(
         SessionSource::Inline(workload) => {
             expect_kind(&workload, "session")?;
             keeping::secrets_exist(state, [&*workload])?;
+            if let Some(found) = found_by_key(state, &workload.name, &owner, terms)? {
+                return Ok((None, Reply::SessionFound(found)));
+            }
             (workload.name.clone(), state.definition_last + 1, Some(workload))
         }
     };
@@ -53,7 +56,7 @@ pub(super) fn create_session(
     });
     if terms.at_once {
         refuse_without_room(state, template, &session, waits_for_key)?;
-    } else if state.agenda.queue.len() >= limits::SESSIONS_QUEUED_MAX {
+    } else if state.agenda.queue.len() + state.agenda.place.len() >= limits::SESSIONS_QUEUED_MAX {
         let limit = limits::SESSIONS_QUEUED_MAX;
         return Err(Rejection::Limit { what: "too many sessions wait for room", limit });
     }
@@ -185,7 +188,9 @@ pub(super) fn session_seen(
     let seen = (is_newer || kept.asked_at.is_some())
         .then_some(Change::SessionSeen { instance, active_at });
     // Only the answer to a question ends it: whoever was asked keeps it from being used meanwhile.
-    let Some(rule) = idle_rule(state, found).filter(|_| kept.asked_at.is_some()) else {
+    // What is used now is not idle, however short its timeout.
+    let may_end = kept.asked_at.is_some() && active_at < at;
+    let Some(rule) = idle_rule(state, found).filter(|_| may_end) else {
         return Ok((seen, Reply::Done));
     };
     let warned = kept.warned.as_ref().and_then(|warned| warned.idle).filter(|_| !is_newer);

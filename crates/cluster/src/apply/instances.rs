@@ -310,7 +310,7 @@ impl Applier<'_> {
             Origin::Replica { slot } => self.replica_ended(&name, Slot::Index(slot), id),
             Origin::NodeReplica { node } => self.replica_ended(&name, Slot::Node(node), id),
             Origin::Attempt { run, .. } => self.attempt_ended(run, id),
-            Origin::Session { owner, failures, .. } => self.session_ended(id, &owner, failures),
+            Origin::Session { failures, .. } => self.session_ended(id, failures),
         }
     }
 

@@ -47,13 +47,28 @@ impl Applier<'_> {
         let lease = settings_of(definition).and_then(|settings| settings.key_lease);
         let lease = lease.unwrap_or(limits::KEY_LEASE_DEFAULT);
         let until = self.at.plus(lease).plus(definition.stop.grace).plus(limits::KEY_LEASE_MARGIN);
+        let timers = &mut self.state.agenda.timers;
         if let Some(hold) = self.state.keys.get_mut(&key)
             && hold.holder == id
-            && hold.fenced_until.is_none()
         {
-            hold.fenced_until = Some(until);
             let (template, key) = key;
-            self.state.agenda.timers.insert((until, Timer::Fence(template, key)));
+            if let Some(old) = hold.fenced_until.replace(until) {
+                timers.remove(&(old, Timer::Fence(template.clone(), key.clone())));
+            }
+            timers.insert((until, Timer::Fence(template, key)));
+        }
+    }
+
+    /// A node that is back was heard, or is lost again after that: what it had lets its leases run
+    /// from now, if its agent dies before it carries out that they are to end.
+    pub(super) fn raise_fences(&mut self, node: NodeId) {
+        let instances = self.state.nodes[&node].instances.iter();
+        let ended = instances.filter_map(|id| {
+            let instance = &self.state.instances[id];
+            (instance.phase == Phase::Ended && self.state.is_fenced(instance)).then_some(*id)
+        });
+        for id in ended.collect::<Vec<_>>() {
+            self.fence_key(id);
         }
     }
 

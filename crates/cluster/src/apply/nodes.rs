@@ -88,6 +88,7 @@ impl Applier<'_> {
         }
         self.end_missing(id, &present);
         self.release_fences(id, &present);
+        self.raise_fences(id);
         let orders = self.full_orders(id);
         self.effects.push(Effect::FullOrders {
             node: id,
@@ -153,6 +154,7 @@ impl Applier<'_> {
         self.refresh_pool(id);
         self.effects.push(Effect::NodeLost { node: id });
         self.node_event("node.lost", id, "was silent for longer than its lease and is lost");
+        self.raise_fences(id);
         let live: Vec<_> = self.on_node(id).map(|(instance, _)| instance).collect();
         for instance in live {
             self.end_instance(instance, EndReason::NodeLost, None);

@@ -5,7 +5,7 @@ use super::{About, Applier, Effect};
 use crate::state::Timer;
 use crate::terms::{duration_of, duration_warning_due, idle_due, settings_of};
 use spawnery_model::{
-    DurationMs, EndReason, InstanceId, Name, NodeId, Origin, Phase, Session, StopCause, Timestamp,
+    DurationMs, InstanceId, Name, NodeId, Origin, Phase, Session, StopCause, Timestamp,
     WarningCause, limits,
 };
 
@@ -142,13 +142,14 @@ impl Applier<'_> {
 
     /// Sets the clock for a restart, if the session's definition asks for one. Until then the
     /// ended instance is kept, because the new one is made from it.
-    pub(super) fn session_ended(&mut self, id: InstanceId, owner: &str, failures: u32) {
+    pub(super) fn session_ended(&mut self, id: InstanceId, failures: u32) {
         let at = self.at;
-        self.state.owners.ended(owner);
+        self.fence_key(id);
         let instance = &self.state.instances[&id];
         let reason = &instance.end.as_ref().expect("it has ended").reason;
         let restart = self.state.definition_of(instance).restart.clone();
-        let told = matches!(reason, EndReason::Stopped { .. });
+        // Also if its node was lost before it had stopped.
+        let told = instance.stop_cause.is_some();
         let ran = instance.started_at.map_or(DurationMs(0), |started_at| at.since(started_at));
         let failures_now = match ran >= restart.reset_after {
             true => 1,
@@ -165,12 +166,13 @@ impl Applier<'_> {
             *failures = failures_now;
         }
         self.state.agenda.timers.insert((due, Timer::Restart(id)));
-        self.fence_key(id);
     }
 
-    /// A session has ended and does not come back.
+    /// A session has ended and does not come back, or another one has come in its place.
     fn session_over(&mut self, id: InstanceId) {
-        self.fence_key(id);
+        if let Origin::Session { owner, .. } = &self.state.instances[&id].origin {
+            self.state.owners.ended(owner);
+        }
         self.leave_key(id);
         if let Some(due) = self.stale_at(id) {
             self.state.agenda.timers.insert((due, Timer::Stale(id)));

@@ -12,7 +12,7 @@ use spawnery_model::{
     Allowances, Bytes, Capacity, CpuMillis, DurationMs, Exit, Id, InstanceId, Introduction,
     JobSettings, Kind, Missed, Name, Network, NodeId, Observation, Observed, Orders, Origin,
     Overlap, Phase, Process, Replicas, Report, Restart, RestartPolicy, Schedule, ServiceSettings,
-    SessionSettings, Stop, Timestamp, Want, Workload, limits,
+    SessionSettings, SessionTerms, Stop, Timestamp, Want, Workload, limits,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -178,6 +178,55 @@ impl Town {
         }
     }
 
+    /// Asks for a session of a template.
+    pub fn create(
+        &mut self,
+        template: &str,
+        owner: &str,
+        terms: SessionTerms,
+    ) -> Result<Reply, Rejection> {
+        self.command(Command::CreateSession {
+            source: SessionSource::Template(label(template)),
+            owner: owner.to_owned(),
+            terms: Box::new(terms),
+        })
+    }
+
+    /// A new session of a template.
+    #[track_caller]
+    pub fn created(&mut self, template: &str, owner: &str, terms: SessionTerms) -> InstanceId {
+        match self.create(template, owner, terms) {
+            Ok(Reply::Session(instance)) => instance,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The session that a key of `tester` names, and whether it is new.
+    #[track_caller]
+    pub fn keyed_session(&mut self, template: &str, key: &str) -> (InstanceId, bool) {
+        match self.create(template, "tester", keyed(key)) {
+            Ok(Reply::Session(instance)) => (instance, true),
+            Ok(Reply::SessionFound(instance)) => (instance, false),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn end(&mut self, instance: InstanceId) {
+        let by = "tester".to_owned();
+        self.command(Command::EndInstance { instance, by }).unwrap();
+    }
+
+    pub fn phase(&self, instance: InstanceId) -> Phase {
+        self.state().instance(instance).expect("it is listed").phase
+    }
+
+    /// Why an instance ended, in words.
+    #[track_caller]
+    pub fn why(&self, instance: InstanceId) -> String {
+        let found = self.state().instance(instance).expect("it is listed");
+        found.end.as_ref().expect("it has ended").reason.words()
+    }
+
     pub fn drain(&mut self, name: &str, draining: bool) {
         let node = self.node(name);
         let by = "tester".to_owned();
@@ -260,7 +309,7 @@ impl Town {
         }
         for instance in &asked {
             let active_at = match self.busy.contains(instance) {
-                true => self.now,
+                true => Timestamp(u64::MAX),
                 false => self.used.get(instance).copied().unwrap_or_default(),
             };
             self.ask(Command::SessionSeen { instance: *instance, active_at }, None);
@@ -545,6 +594,18 @@ pub fn job(name: &str, cron: &str, time_zone: &str) -> Workload {
         timeout: None,
     };
     workload(name, Kind::Job(job))
+}
+
+/// What is asked for a session with this key.
+pub fn keyed(key: &str) -> SessionTerms {
+    SessionTerms { key: Some(label(key)), ..SessionTerms::default() }
+}
+
+pub fn session_settings(workload: &mut Workload) -> &mut SessionSettings {
+    match &mut workload.kind {
+        Kind::Session(session) => session,
+        kind => panic!("{kind:?}"),
+    }
 }
 
 pub fn job_settings(workload: &mut Workload) -> &mut JobSettings {
