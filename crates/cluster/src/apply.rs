@@ -15,7 +15,6 @@ mod services;
 mod sessions;
 mod workloads;
 
-use crate::access::TokenEntry;
 use crate::event::Event;
 use crate::record::{Answered, Change, Record};
 use crate::state::{AnswerKept, State};
@@ -174,19 +173,8 @@ impl Applier<'_> {
             }
             Change::SessionForgotten { instance } => self.session_forgotten(*instance),
             Change::DrainEnded { node } => self.drain_ended(*node),
-            Change::TokenCreated { id, subject, roles, templates, expires_at, by } => {
-                let entry = TokenEntry {
-                    subject: subject.clone(),
-                    roles: roles.clone(),
-                    templates: templates.clone(),
-                    created_at: self.state.access.issued_at(subject, self.at),
-                    expires_at: *expires_at,
-                    by: by.clone(),
-                };
-                self.token_created(id, entry);
-            }
-            Change::TokensRevoked { revoked, until, end_sessions, by } => {
-                self.tokens_revoked(revoked, *until, *end_sessions, by);
+            Change::TokenCreated { .. } | Change::TokensRevoked { .. } => {
+                self.apply_to_tokens(change);
             }
             _ => unreachable!("the caller has applied all others"),
         }

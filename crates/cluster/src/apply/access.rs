@@ -2,10 +2,32 @@
 
 use super::{About, Applier};
 use crate::access::{Revoked, RevokedSubject, TokenEntry};
+use crate::record::Change;
 use spawnery_model::Timestamp;
 
 impl Applier<'_> {
-    pub(super) fn token_created(&mut self, id: &str, entry: TokenEntry) {
+    /// What changes tokens.
+    pub(super) fn apply_to_tokens(&mut self, change: &Change) {
+        match change {
+            Change::TokenCreated { id, subject, roles, templates, expires_at, by } => {
+                let entry = TokenEntry {
+                    subject: subject.clone(),
+                    roles: roles.clone(),
+                    templates: templates.clone(),
+                    created_at: self.state.access.issued_at(subject, self.at),
+                    expires_at: *expires_at,
+                    by: by.clone(),
+                };
+                self.token_created(id, entry);
+            }
+            Change::TokensRevoked { revoked, until, end_sessions, by } => {
+                self.tokens_revoked(revoked, *until, *end_sessions, by);
+            }
+            other => unreachable!("this changes no tokens: {other:?}"),
+        }
+    }
+
+    fn token_created(&mut self, id: &str, entry: TokenEntry) {
         let at = self.at;
         let (subject, by) = (&entry.subject, &entry.by);
         let message = format!("token {id} was made for {subject} by {by}");
@@ -15,7 +37,7 @@ impl Applier<'_> {
         self.event("token.created", About::default(), message);
     }
 
-    pub(super) fn tokens_revoked(
+    fn tokens_revoked(
         &mut self,
         revoked: &Revoked,
         until: Timestamp,

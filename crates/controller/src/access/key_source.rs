@@ -113,7 +113,7 @@ impl LiveKeySet {
         };
         let http = match &source {
             KeySource::File(_) => None,
-            KeySource::Url(_) => Some(client().map_err(|error| wrong(error.to_string()))?),
+            KeySource::Url(url) => Some(client(url).map_err(|error| wrong(error.to_string()))?),
         };
         let live = LiveKeySet {
             source: source.clone(),
@@ -214,8 +214,11 @@ fn within_size(text: Vec<u8>) -> Result<Vec<u8>, String> {
     }
 }
 
-fn client() -> reqwest::Result<reqwest::Client> {
-    reqwest::Client::builder()
+fn client(url: &Url) -> reqwest::Result<reqwest::Client> {
+    let builder = reqwest::Client::builder();
+    // Without encryption nothing may leave this machine, also not to a proxy.
+    let builder = if url.scheme() == "http" { builder.no_proxy() } else { builder };
+    builder
         // Another place than the one that was configured is not asked.
         .redirect(Policy::none())
         .timeout(FETCH_WITHIN)
