@@ -29,6 +29,9 @@ const REQUEST_WITHIN: Duration = Duration::from_secs(10);
 /// Bytes on their way in each direction of a connection to a port.
 const DIAL_BUFFER_BYTES: usize = 8 * 1024;
 
+/// Bytes on their way in each direction of a request for files: what a disk gives in one go.
+const FILES_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Reads of logs at once. Each blocks on the disk in a thread of its own.
 const LOG_READS_AT_ONCE_MAX: usize = 4;
 
@@ -113,6 +116,7 @@ impl Streams {
                 input::serve(&*self.runtime, instance, process, stream).await
             }
             StreamRequest::Processes { instance } => self.processes(instance, stream).await,
+            StreamRequest::Files { instance } => self.files(instance, stream).await,
             StreamRequest::Sockets { instance } => self.sockets(instance, stream).await,
             StreamRequest::Usage { instance } => self.usage(instance, stream).await,
             StreamRequest::Activity { instance } => self.activity(instance, stream).await,
@@ -172,6 +176,17 @@ impl Streams {
         };
         let processes = found.into_iter().map(entry).collect();
         write_frame(stream, &ProcessList { processes }).await
+    }
+
+    async fn files(self, instance: InstanceId, stream: &mut Stream) -> Result<(), LinkError> {
+        let mut socket = match self.runtime.files(instance).await {
+            Ok(socket) => socket,
+            Err(error) => return write_frame(stream, &refused(&error)).await,
+        };
+        write_frame(stream, &StreamReply::Accepted).await?;
+        let size = FILES_BUFFER_BYTES;
+        tokio::io::copy_bidirectional_with_sizes(stream, &mut socket, size, size).await?;
+        Ok(())
     }
 
     async fn sockets(self, instance: InstanceId, stream: &mut Stream) -> Result<(), LinkError> {

@@ -49,6 +49,12 @@ codes! {
     NODE_UNKNOWN "node-unknown" NOT_FOUND "no such node";
     TOKEN_UNKNOWN "token-unknown" NOT_FOUND "no such token";
     PROCESS_UNKNOWN "process-unknown" NOT_FOUND "no such process";
+    FILE_UNKNOWN "file-unknown" NOT_FOUND "no such file";
+    FILE_DENIED "file-denied" FORBIDDEN "the user inside may not do this";
+    FILE_KIND "file-kind" CONFLICT "what is at the path is of another kind";
+    FILE_EXISTS "file-exists" CONFLICT "there is something at the path";
+    FOLDER_NOT_EMPTY "folder-not-empty" CONFLICT "the folder is not empty";
+    RANGE "range-invalid" RANGE_NOT_SATISFIABLE "the file has no such part";
     METHOD "method-unknown" METHOD_NOT_ALLOWED "this path does not take this method";
     WORKLOAD_KIND "workload-kind" CONFLICT "the workload is of another kind";
     ID_AMBIGUOUS "id-ambiguous" CONFLICT "more than one id begins like this";

@@ -20,6 +20,9 @@ const OPEN_PATHS: [&str; 3] = ["/healthz", "/readyz", "/openapi.json"];
 /// The end of a path whose request flows for as long as a process runs.
 pub(crate) const STDIN_PATH_END: &str = "/stdin";
 
+/// The ends of the paths to which files of instances are put, for as long as it takes to send.
+const FILE_PATH_ENDS: [&str; 2] = ["/files", "/folders/archive"];
+
 /// The beginning of the paths to which content is put, for as long as it takes to send.
 const CONTENT_PATH: &str = "/v1/content/";
 
@@ -48,7 +51,9 @@ async fn pass(app: &App, mut request: Request, next: Next) -> Result<Response, F
     }
     request.extensions_mut().insert(asker.clone());
     let is_content = path.starts_with(CONTENT_PATH) && request.method() == Method::PUT;
-    let response = if path.ends_with(STDIN_PATH_END) || is_content {
+    let is_file =
+        request.method() == Method::PUT && FILE_PATH_ENDS.iter().any(|end| path.ends_with(end));
+    let response = if path.ends_with(STDIN_PATH_END) || is_content || is_file {
         // It has a limit of its own, on streams, and takes as long as its client types.
         tokio::select! {
             biased;

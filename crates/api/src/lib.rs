@@ -20,6 +20,7 @@ mod content;
 mod environments;
 mod events;
 mod failure;
+mod files;
 mod find;
 mod follower;
 mod guard;

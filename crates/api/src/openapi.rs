@@ -42,6 +42,7 @@ use utoipa::openapi::{ContentBuilder, Ref, RefOr, Response, ResponseBuilder};
     ),
     components(schemas(
         spawnery_wire::api::Problem,
+        spawnery_wire::api::AttachInput,
         spawnery_wire::api::GapView,
         spawnery_wire::api::EventGapView,
         spawnery_wire::api::ExitedView,

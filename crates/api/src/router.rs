@@ -5,9 +5,9 @@ use crate::config::Config;
 use crate::failure::{Failure, code};
 use crate::guard::guard;
 use crate::{
-    attach, content, environments, events, health, instances, jobs, lives, logs, manifest, metrics,
-    nodes, openapi, ports, processes, secrets, services, sessions, status, templates, tokens,
-    usage, volumes, workloads,
+    attach, content, environments, events, files, health, instances, jobs, lives, logs, manifest,
+    metrics, nodes, openapi, ports, processes, secrets, services, sessions, status, templates,
+    tokens, usage, volumes, workloads,
 };
 use axum::Router;
 use axum::http::Uri;
@@ -38,6 +38,7 @@ async fn nothing(uri: Uri) -> Failure {
 /// The routes with their description.
 pub(crate) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::frame())
+        .merge(inside())
         .routes(routes!(manifest::apply_manifest))
         .routes(routes!(manifest::diff_manifest))
         .routes(routes!(workloads::remove_workloads))
@@ -62,9 +63,6 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(processes::exec_in_session))
         .routes(routes!(processes::signal_session))
         .routes(routes!(processes::write_session_stdin))
-        .routes(routes!(processes::list_session_processes))
-        .routes(routes!(attach::attach_to_session))
-        .routes(routes!(ports::list_session_ports))
         .routes(routes!(logs::follow_session_logs))
         .routes(routes!(usage::get_session_usage))
         .routes(routes!(instances::list_instances))
@@ -72,9 +70,6 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(processes::exec_in_instance))
         .routes(routes!(processes::signal_instance))
         .routes(routes!(processes::write_instance_stdin))
-        .routes(routes!(processes::list_instance_processes))
-        .routes(routes!(attach::attach_to_instance))
-        .routes(routes!(ports::list_instance_ports))
         .routes(routes!(logs::follow_instance_logs))
         .routes(routes!(usage::get_instance_usage))
         .routes(routes!(events::follow_events))
@@ -101,4 +96,48 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(health::get_readiness))
         .routes(routes!(metrics::get_metrics))
         .routes(routes!(openapi::get_description))
+}
+
+/// The routes of what is done inside sessions and other instances.
+fn inside() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(processes::list_session_processes))
+        .routes(routes!(attach::attach_to_session))
+        .routes(routes!(ports::list_session_ports))
+        .routes(routes!(
+            files::sessions::read_session_file,
+            files::sessions::write_session_file,
+            files::sessions::remove_session_file
+        ))
+        .routes(routes!(
+            files::sessions::get_session_file_info,
+            files::sessions::change_session_file
+        ))
+        .routes(routes!(files::sessions::watch_session_files))
+        .routes(routes!(files::sessions::list_session_folder, files::sessions::make_session_folder))
+        .routes(routes!(
+            files::sessions::pack_session_folder,
+            files::sessions::unpack_session_folder
+        ))
+        .routes(routes!(processes::list_instance_processes))
+        .routes(routes!(attach::attach_to_instance))
+        .routes(routes!(ports::list_instance_ports))
+        .routes(routes!(
+            files::instances::read_instance_file,
+            files::instances::write_instance_file,
+            files::instances::remove_instance_file
+        ))
+        .routes(routes!(
+            files::instances::get_instance_file_info,
+            files::instances::change_instance_file
+        ))
+        .routes(routes!(files::instances::watch_instance_files))
+        .routes(routes!(
+            files::instances::list_instance_folder,
+            files::instances::make_instance_folder
+        ))
+        .routes(routes!(
+            files::instances::pack_instance_folder,
+            files::instances::unpack_instance_folder
+        ))
 }

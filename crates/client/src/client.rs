@@ -7,7 +7,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_ACCEPT,
+    ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_TYPE, HeaderValue, RANGE, SEC_WEBSOCKET_ACCEPT,
     SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
 use hyper::upgrade::Upgraded;
@@ -201,6 +201,34 @@ impl Client {
         let content_type = Some("application/octet-stream");
         let request = self.request(method, target, content_type, body)?;
         self.checked(self.exchange(request).await?).await.map(drop)
+    }
+
+    /// The same, and reads the answer.
+    pub(crate) async fn send_stream<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        target: &Target,
+        body: RequestBody,
+    ) -> Result<T, ClientError> {
+        let content_type = Some("application/octet-stream");
+        let request = self.request(method, target, content_type, body)?;
+        let response = self.checked(self.exchange(request).await?).await?;
+        self.read(response).await
+    }
+
+    /// Opens an answer that flows as bytes, from an offset on.
+    pub(crate) async fn open_part(
+        &self,
+        target: &Target,
+        offset: Option<u64>,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let mut request = self.request(Method::GET, target, None, empty())?;
+        if let Some(offset) = offset {
+            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
+            let range = range.map_err(|error| self.protocol(error))?;
+            request.headers_mut().insert(RANGE, range);
+        }
+        self.answer(request).await
     }
 
     /// Sends bytes as they are, and reads the answer.

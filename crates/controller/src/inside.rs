@@ -9,6 +9,9 @@ use spawnery_wire::link::{
 };
 use tokio::io::{ReadHalf, WriteHalf};
 
+/// The way to the file server of an instance.
+pub type FileStream = Stream;
+
 impl Controller {
     /// The processes that an instance has and had.
     pub async fn processes(&self, instance: InstanceId) -> Result<Vec<ProcessEntry>, StreamError> {
@@ -22,6 +25,13 @@ impl Controller {
         let node = self.node_of(instance).await?.ok_or(StreamError::NotPlaced { instance })?;
         let list: SocketList = self.ask(node, StreamRequest::Sockets { instance }).await?;
         Ok(list.sockets)
+    }
+
+    /// A stream for one request for files of an instance, in the terms of the launcher
+    /// (`spawnery_sandbox::files`).
+    pub async fn files(&self, instance: InstanceId) -> Result<FileStream, StreamError> {
+        let (_, stream) = self.open(instance, StreamRequest::Files { instance }).await?;
+        Ok(stream)
     }
 
     /// Steers a process for as long as the stream is open.

@@ -29,7 +29,7 @@ pub use engine::EngineFailure;
 pub use environments::{BuildError, BuildStream, NodeEnvironment, NodePruned, VolumeView};
 pub use events::{EventCursor, EventItem, EventStart, EventStream};
 pub use handle::{Config, Controller, SubmitError};
-pub use inside::{InputRefusal, InputSender, InputStream};
+pub use inside::{FileStream, InputRefusal, InputSender, InputStream};
 pub use links::{LogStream, StreamError};
 pub use recovery::StartError;
 pub use secret::{Secret, hash_secret};

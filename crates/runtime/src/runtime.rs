@@ -9,7 +9,7 @@ use spawnery_sandbox::spec::WindowSize;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::mpsc;
 
 /// The answer of a runtime, once it is there.
@@ -116,6 +116,10 @@ pub trait Runtime: Send + Sync {
 
     /// Connects to a TCP port inside an instance.
     fn dial(&self, instance: InstanceId, port: u16) -> Pending<'_, Result<TcpStream, DialError>>;
+
+    /// A socket over which one request for files of an instance is served: see
+    /// [`spawnery_sandbox::files`].
+    fn files(&self, instance: InstanceId) -> Pending<'_, Result<UnixStream, OperationError>>;
 
     /// Writes to the standard input of a process, as much as there is space for, and closes it
     /// after all was taken if `close` says so.

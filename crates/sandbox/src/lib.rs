@@ -13,6 +13,7 @@ pub mod capabilities;
 pub mod client;
 pub mod clock;
 pub mod fd_passing;
+pub mod files;
 pub mod launcher;
 pub mod limits;
 pub mod log;

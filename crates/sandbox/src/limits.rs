@@ -47,6 +47,17 @@ pub const PROCESS_WORDS_BYTES_MAX: usize = 4 * 1024;
 /// into a frame.
 pub const PROCESSES_LISTED_MAX: usize = 1000;
 
+/// Requests for files that are served at once in one sandbox: each is a process, which counts to the
+/// sandbox's own.
+pub const FILE_REQUESTS_MAX: usize = 32;
+
+/// Folders that one request watches: each takes about a kilobyte of the kernel's memory, and the
+/// system has some ten thousand for each user.
+pub const FOLDERS_WATCHED_MAX: usize = 1024;
+
+/// Milliseconds in which news of watched files are gathered before they are told.
+pub const WATCH_GATHER_MS: u64 = 10;
+
 /// Milliseconds until a process is looked at again whose time was over before it ran.
 pub const START_POLL_MS: u64 = 10;
 

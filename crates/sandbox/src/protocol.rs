@@ -204,6 +204,14 @@ pub enum Request {
         #[n(0)]
         instance: String,
     },
+    /// Asks for a socket over which one request for files is served: see [`crate::files`]. Answered as
+    /// `Dial` is.
+    #[n(17)]
+    Files {
+        /// The instance.
+        #[n(0)]
+        instance: String,
+    },
     /// Asks for all TCP ports on which something in the instance listens.
     #[n(16)]
     Sockets {

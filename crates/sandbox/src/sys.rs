@@ -259,6 +259,12 @@ pub(crate) fn enter_network(namespace: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) }.into()).map(drop)
 }
 
+/// Enters a namespace of any kind (`setns(2)`); for some, the process must have one thread.
+pub(crate) fn enter_namespace(namespace: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: integers only.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), 0) }.into()).map(drop)
+}
+
 /// Sets every signal to its default action and unblocks all. By system calls, because glibc
 /// refuses the two signals that it uses itself, which we may have inherited as ignored.
 pub(crate) fn reset_signals() {

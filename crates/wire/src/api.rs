@@ -7,6 +7,7 @@
 
 mod attach;
 mod environment;
+mod file;
 mod instance;
 mod node;
 mod page;
@@ -26,6 +27,7 @@ pub use environment::{
     MissingReply, MissingRequest, PruneReply, PruneRequest, PrunedView, SecretView, VolumeOnNode,
     VolumeView, build_event,
 };
+pub use file::{FileChangeRequest, FileEntryView, FileEventView, file_event};
 pub use instance::{
     EndView, ExecReply, ExecRequest, ExitView, InstanceView, NodeReference, SignalRequest,
     UsageView,

@@ -268,6 +268,14 @@ pub enum StreamRequest {
         #[n(0)]
         instance: InstanceId,
     },
+    /// Read or write files of an instance: the reply is followed by one request and what it brings, in
+    /// both directions, as the node's launcher speaks it.
+    #[n(18)]
+    Files {
+        /// Which instance.
+        #[n(0)]
+        instance: InstanceId,
+    },
     /// On which TCP ports something in an instance listens: one [`SocketList`] follows the reply.
     #[n(17)]
     Sockets {

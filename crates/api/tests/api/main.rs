@@ -6,6 +6,7 @@ mod common;
 mod describe;
 mod events;
 mod fake_node;
+mod files;
 mod idempotency;
 mod keeping;
 mod limits;

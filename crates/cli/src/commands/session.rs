@@ -1,5 +1,6 @@
 //! `spawnery session`: made on demand, for somebody.
 
+mod files;
 mod inside;
 mod show;
 mod terms;

@@ -188,3 +188,52 @@ fn ports_are_listed_with_their_names() {
     assert_eq!((&found[0]["port"], &found[0]["loopback_only"]), (&7001.into(), &true.into()));
     assert_eq!((&found[1]["name"], &found[1]["loopback_only"]), (&"http".into(), &false.into()));
 }
+
+#[test]
+fn files_go_in_and_out_with_their_modes() {
+    use std::os::unix::fs::PermissionsExt;
+    let (server, id) = server();
+    let home = &server.home;
+    let run = |script: &str| {
+        home.output(&["session", "exec", &id, "--", "sh", "-c", script]).expect(0).stdout
+    };
+    let copy = |from: &str, to: &str| home.output(&["session", "cp", from, to]);
+    let inside = |path: &str| format!("{id}:{path}");
+    // A file, larger than any buffer on its way.
+    let large: Vec<u8> = (0..5_000_000u32).map(|number| (number % 249) as u8).collect();
+    let path = home.path("large");
+    std::fs::write(&path, &large).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o751)).unwrap();
+    let path = path.display().to_string();
+    copy(&path, &inside("/home/user/")).expect(0);
+    assert_eq!(run("stat -c '%a %s' ~/large"), "751 5000000\n");
+    copy(&inside("/home/user/large"), "back").expect(0);
+    assert!(std::fs::read(home.path("back")).unwrap() == large);
+    let mode = std::fs::metadata(home.path("back")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o751);
+    // A folder, with links, and back into one that is there.
+    std::fs::create_dir_all(home.path("tree/below")).unwrap();
+    home.write("tree/below/one", "1");
+    std::os::unix::fs::symlink("below/one", home.path("tree/link")).unwrap();
+    copy("tree", &inside("/tmp/copied")).expect(0);
+    assert_eq!(run("cat /tmp/copied/link; readlink /tmp/copied/link"), "1below/one\n");
+    run("echo two > /tmp/copied/below/two; chmod 600 /tmp/copied/below/two");
+    std::fs::create_dir(home.path("into")).unwrap();
+    copy(&inside("/tmp/copied"), "into").expect(0);
+    assert_eq!(std::fs::read_to_string(home.path("into/copied/below/two")).unwrap(), "two\n");
+    let link = std::fs::read_link(home.path("into/copied/link")).unwrap();
+    assert_eq!(link.to_str(), Some("below/one"));
+    // Streams.
+    let into = ["session", "cp", "-", &inside("/tmp/streamed")];
+    home.output_with_input(&into, b"as it comes").expect(0);
+    let out = copy(&inside("/tmp/streamed"), "-").expect(0);
+    assert_eq!(out.stdout, "as it comes");
+    let listed = home.output(&["session", "ls", &id, "/tmp"]).expect(0).stdout;
+    assert!(listed.contains("copied/") && listed.contains("streamed"), "{listed}");
+    let listed = home.json(&["session", "ls", &id, "/tmp/copied/below"]);
+    assert_eq!((&listed[1]["name"], &listed[1]["mode"]), (&"two".into(), &"0600".into()));
+    // What is not there, and what may not be.
+    copy(&inside("/tmp/none"), "x").expect(1).says("/tmp/none: there is nothing");
+    copy(&inside("/proc/self/mem"), "x").expect(2).says("/proc");
+    copy("large", "elsewhere").expect(2).says("SESSION:/PATH");
+}

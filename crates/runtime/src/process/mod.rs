@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use supervisor::{Link, Supervisor};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -512,6 +512,28 @@ impl Runtime for ProcessRuntime {
 
     fn dial(&self, instance: InstanceId, port: u16) -> Pending<'_, Result<TcpStream, DialError>> {
         Box::pin(self.dial_port(instance, port))
+    }
+
+    fn files(&self, instance: InstanceId) -> Pending<'_, Result<UnixStream, OperationError>> {
+        Box::pin(async move {
+            let request = Request::Files { instance: instance.to_string() };
+            let not_found = || self.index().why_not_found(instance, None);
+            match self.call_again(request).await? {
+                (Reply::Dialed, Some(fd)) => {
+                    let socket = std::os::unix::net::UnixStream::from(fd);
+                    let ready = socket.set_nonblocking(true);
+                    let ready = ready.and_then(|()| UnixStream::from_std(socket));
+                    ready.map_err(|error| unexpected(&format!("with a useless socket: {error}")))
+                }
+                (Reply::Dialed, None) => Err(unexpected("Dialed without a socket")),
+                (Reply::DialFailed { error: DialRefusal::Other, reason }, _) => {
+                    Err(OperationError::Failed { reason })
+                }
+                // It ended meanwhile.
+                (Reply::DialFailed { .. }, _) => Err(OperationError::NotRunning),
+                (reply, _) => Err(refused(reply, not_found)),
+            }
+        })
     }
 
     fn write_stdin(

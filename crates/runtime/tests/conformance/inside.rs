@@ -90,3 +90,49 @@ pub async fn the_processes_of_an_instance_are_listed(world: World) {
     let unknown = world.runtime.processes(instance(99)).await;
     assert_eq!(unknown, Err(OperationError::Unknown));
 }
+
+pub async fn files_are_written_and_read_as_the_user_inside(world: World) {
+    use spawnery_sandbox::files::protocol::{
+        FileReply, FileRequest, decode_file_frame, encode_file_frame, file_frame_length,
+    };
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let id = idle(&world).await;
+    let exchange = async |request: FileRequest, chunks: &[&[u8]]| -> (FileReply, Vec<u8>) {
+        let mut socket = soon("a socket", world.runtime.files(id)).await.expect("it runs");
+        socket.write_all(&encode_file_frame(&request)).await.expect("sent");
+        for chunk in chunks {
+            let length = u32::try_from(chunk.len()).expect("short");
+            socket.write_all(&length.to_le_bytes()).await.expect("sent");
+            socket.write_all(chunk).await.expect("sent");
+        }
+        let mut head = [0; 4];
+        socket.read_exact(&mut head).await.expect("an answer");
+        let mut body = vec![0; file_frame_length(head).expect("a length")];
+        socket.read_exact(&mut body).await.expect("an answer");
+        let mut rest = Vec::new();
+        socket.read_to_end(&mut rest).await.expect("the rest");
+        (decode_file_frame(&body).expect("a reply"), rest)
+    };
+    let path = "/tmp/new/file".to_owned();
+    let write = FileRequest::Write { path: path.clone(), offset: None, mode: Some(0o640) };
+    let (written, _) = exchange(write, &[b"hello", b" inside", b""]).await;
+    let FileReply::Info(info) = written else { panic!("{written:?}") };
+    assert_eq!((info.size_bytes, info.mode, info.uid), (12, 0o640, 1000));
+    let script = ["sh", "-c", "cat /tmp/new/file; stat -c ' %u %a' /tmp/new/file"];
+    assert_eq!(run(&world, exec(&script)).await.0, "hello inside 1000 640\n");
+    let (reply, content) = exchange(FileRequest::Read { path, range: None }, &[]).await;
+    assert!(matches!(reply, FileReply::Content { length: 12, .. }), "{reply:?}");
+    assert_eq!(content, b"hello inside");
+    for path in ["/proc/self/mem", "/proc/1/root/etc/passwd", "/proc/self/exe"] {
+        let read = FileRequest::Read { path: path.to_owned(), range: None };
+        let (reply, _) = exchange(read, &[]).await;
+        assert!(matches!(reply, FileReply::Failed { .. }), "{path}: {reply:?}");
+    }
+    // Nothing of the host is seen by a name of the host's.
+    let marker = tempfile::NamedTempFile::new_in("/var/tmp").expect("a file of the host's");
+    let stat = FileRequest::Stat { path: marker.path().display().to_string() };
+    let (reply, _) = exchange(stat, &[]).await;
+    assert!(matches!(reply, FileReply::Failed { .. }), "{reply:?}");
+    let unknown = world.runtime.files(instance(99)).await;
+    assert_eq!(unknown.err(), Some(OperationError::Unknown));
+}

@@ -35,6 +35,7 @@ macro_rules! conformance_tests {
             a_further_process_beyond_its_time_ends_with_what_it_started,
             a_terminal_is_given_or_refused_with_the_reason,
             the_processes_of_an_instance_are_listed,
+            files_are_written_and_read_as_the_user_inside,
             what_is_written_to_a_standard_input_arrives,
             a_port_is_reached_once_something_listens,
             memory_beyond_the_limit_ends_it_as_out_of_memory,

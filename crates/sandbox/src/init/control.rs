@@ -9,7 +9,7 @@ use minicbor::{Decode, Encode};
 use crate::fd_passing::{recv_with_fds, send_with_fds};
 use crate::limits::CONTROL_BYTES_MAX;
 use crate::protocol::DialError;
-use crate::spec::{FileSpec, SecretFile, WindowSize};
+use crate::spec::{FileSpec, SecretFile, UserSpec, WindowSize};
 
 /// From the launcher to the init. Without `Debug`, because it may hold secrets.
 #[derive(Encode, Decode)]
@@ -42,12 +42,32 @@ pub(crate) enum ToInit {
     /// Enter the attached network namespace.
     #[n(5)]
     JoinNetwork,
+    /// Serve a request for files; in a container elsewhere, if one is given, whose namespaces are
+    /// attached. Answered as `Dial` is.
+    #[n(7)]
+    Files {
+        #[n(0)]
+        id: u64,
+        #[n(1)]
+        container: Option<Container>,
+    },
     /// Kill a process and all that it has started.
     #[n(6)]
     KillTree {
         #[n(0)]
         process: u32,
     },
+}
+
+/// A container that a tool has made.
+#[derive(Debug, Encode, Decode)]
+pub(crate) struct Container {
+    /// Its user, as it is inside.
+    #[n(0)]
+    pub(crate) user: UserSpec,
+    /// Device and number of its root folder.
+    #[n(1)]
+    pub(crate) root: (u64, u64),
 }
 
 /// A process to run.

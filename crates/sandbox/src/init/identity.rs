@@ -36,6 +36,9 @@ const OF_ROOT: u64 = CHOWN
     | SYS_CHROOT
     | SETFCAP;
 
+/// What user 0 may do with files from outside: with those of other users of its sandbox too.
+pub(super) const OF_FILES: u64 = CHOWN | DAC_OVERRIDE | FOWNER | FSETID;
+
 /// What the init keeps for itself: to signal, to become the user, and to give the rest up.
 const OF_INIT: u64 = KILL | SETGID | SETUID | SETPCAP;
 
@@ -92,6 +95,11 @@ impl Identity {
     /// Capabilities of the processes.
     pub(super) fn capabilities(&self) -> u64 {
         if self.user.uid == 0 { self.of_root } else { 0 }
+    }
+
+    /// Capabilities of a process that serves files.
+    pub(super) fn file_capabilities(&self) -> u64 {
+        self.capabilities() & OF_FILES
     }
 
     /// Capabilities of the init once the sandbox is set up: its own, and what it hands on.

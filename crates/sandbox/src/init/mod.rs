@@ -7,6 +7,7 @@
 
 pub(crate) mod control;
 mod dial;
+mod files;
 mod identity;
 mod inside;
 mod personal;
@@ -17,7 +18,7 @@ pub(crate) mod terminal;
 mod tool;
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
@@ -26,14 +27,17 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::{Pid, WaitOptions, WaitStatus};
 use seccompiler::BpfProgram;
 
-use self::control::{FromInit, Run, ToInit};
+use self::control::{Container, FromInit, Run, ToInit};
 use self::dial::Dials;
+use self::files::Where;
 use self::identity::Identity;
 use self::process::Streams;
 use self::tool::{Running, Tool};
 use crate::kind::Kind;
+use crate::limits::FILE_REQUESTS_MAX;
 use crate::network::device::{self, Framing};
 use crate::protections::Protection;
+use crate::protocol::DialError;
 use crate::rootfs::Rootfs;
 use crate::spec::WindowSize;
 use crate::{sys, tree};
@@ -96,6 +100,7 @@ pub(crate) fn run(mut plan: Plan<'_>) -> ! {
             identity,
             processes: BTreeMap::new(),
             dials: Dials::default(),
+            file_servers: BTreeSet::new(),
             tun,
             tool: None,
         };
@@ -114,6 +119,8 @@ struct Init<'a> {
     /// The processes that were asked for, by their id in this PID namespace.
     processes: BTreeMap<i32, Known>,
     dials: Dials,
+    /// The processes that serve files.
+    file_servers: BTreeSet<i32>,
     /// The file of the TUN devices, until it is known whether the instance needs one.
     tun: Option<OwnedFd>,
     /// Once the main process was asked for, if it is a tool's.
@@ -178,6 +185,7 @@ impl Init<'_> {
                 self.signal(process, signal);
                 Ok(())
             }
+            ToInit::Files { id, container } => self.serve_files(id, container.as_ref(), &fds),
             ToInit::KillTree { process } => {
                 self.kill_tree(process);
                 Ok(())
@@ -284,6 +292,36 @@ impl Init<'_> {
         }
     }
 
+    /// Starts a process that serves a request for files, and hands its socket over.
+    fn serve_files(
+        &mut self,
+        id: u64,
+        container: Option<&Container>,
+        namespaces: &[OwnedFd],
+    ) -> io::Result<()> {
+        let place = match container {
+            None => Where::Here(&self.identity),
+            Some(container) => Where::Elsewhere(container, namespaces, self.plan.filter),
+        };
+        let started = match self.file_servers.len() < FILE_REQUESTS_MAX {
+            true => {
+                files::spawn(&place).map_err(|error| format!("{}: {}", error.step, error.reason))
+            }
+            false => Err(format!("{FILE_REQUESTS_MAX} requests for its files are served already")),
+        };
+        match started {
+            Ok((pid, socket)) => {
+                self.file_servers.insert(pid.as_raw_nonzero().get());
+                let message = FromInit::Dialed { id };
+                control::send(&self.plan.control, &message, &[socket.as_fd()])
+            }
+            Err(reason) => {
+                let message = FromInit::DialFailed { id, error: DialError::Other, reason };
+                control::send(&self.plan.control, &message, &[])
+            }
+        }
+    }
+
     /// Kills what was asked for and all that it has started. Without a namespace of processes it is
     /// only the process itself.
     fn kill_tree(&self, process: u32) {
@@ -323,6 +361,7 @@ impl Init<'_> {
         let Some(Known { number: process, .. }) =
             self.processes.remove(&pid.as_raw_nonzero().get())
         else {
+            self.file_servers.remove(&pid.as_raw_nonzero().get());
             return Ok(None);
         };
         let (code, signal) = (status.exit_status(), status.terminating_signal());

@@ -159,7 +159,7 @@ fn restrict(program: &Program, streams: Streams<'_>, identity: &Identity) -> Res
 /// score of the launcher holds. The files of a process that is not dumpable belong to the
 /// host's root, hence the moment of being dumpable, in which others cannot trace it, because
 /// it still has capabilities that they lack.
-fn raise_oom_score() {
+pub(super) fn raise_oom_score() {
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 1);
     let _ = fs::write("/proc/self/oom_score_adj", OOM_SCORE_ADJ.to_string());
     let _ = sys::prctl(libc::PR_SET_DUMPABLE, 0);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::core::{Ending, Launcher};
@@ -60,6 +61,7 @@ impl Launcher {
             }
             Request::Processes { instance } => Some(self.processes(&instance)),
             Request::Sockets { instance } => Some(self.sockets(&instance)),
+            Request::Files { instance } => self.files(asker, &instance),
         }
     }
 
@@ -183,6 +185,29 @@ impl Launcher {
             return Some(Reply::NotFound);
         }
         match control::send(&sandbox.control, &ToInit::Dial { id, port }, &[]) {
+            Ok(()) => {
+                sandbox.dials.insert(id, asker);
+                None
+            }
+            Err(error) => Some(refused("reach the sandbox", &error)),
+        }
+    }
+
+    fn files(&mut self, asker: Asker, instance: &str) -> Option<Reply> {
+        let id = self.token();
+        let Some((_, sandbox)) = self.find(instance) else {
+            return Some(Reply::NotFound);
+        };
+        let Some(pid) = sandbox.processes.get(&0).and_then(|main| main.pid) else {
+            return Some(Reply::NotFound);
+        };
+        let (container, namespaces) = match sandbox.tool.is_some().then(|| tool::container(pid)) {
+            None => (None, Vec::new()),
+            Some(Ok((container, namespaces))) => (Some(container), namespaces),
+            Some(Err(reason)) => return Some(Reply::Refused { reason }),
+        };
+        let attached: Vec<_> = namespaces.iter().map(AsFd::as_fd).collect();
+        match control::send(&sandbox.control, &ToInit::Files { id, container }, &attached) {
             Ok(()) => {
                 sandbox.dials.insert(id, asker);
                 None

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,12 @@ use super::sandbox::{
 };
 use super::store::SPARES_DIR;
 use crate::cgroup::Group;
-use crate::init::control::{self, ToInit};
+use crate::init::control::{self, Container, ToInit};
 use crate::init::{self, Plan};
 use crate::kind::Kind;
-use crate::limits::{LOG_BYTES_MAX_DEFAULT, TOOL_END_MS_MAX, TOOL_START_MS_MAX};
+use crate::limits::{GROUPS_MAX, LOG_BYTES_MAX_DEFAULT, TOOL_END_MS_MAX, TOOL_START_MS_MAX};
 use crate::log::LogWriter;
+use crate::spec::UserSpec;
 use crate::sys::{self, Cloned};
 use crate::tool::{KILL, OUT_OF_MEMORY_FILE, SUSPEND};
 
@@ -161,6 +163,62 @@ pub(crate) fn open(pid: u32) -> Option<OwnedFd> {
     rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()
 }
 
+/// The container in which the process `pid` runs, with its namespaces of users, if it has one of its
+/// own, and of mounts. The error is the reason why nothing can be done in it from here.
+pub(crate) fn container(pid: u32) -> Result<(Container, Vec<OwnedFd>), String> {
+    let unreachable = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "files in a container need an agent with root".to_owned()
+        }
+        _ => format!("its container cannot be entered: {error}"),
+    };
+    let own = |kind: &str| fs::read_link(format!("/proc/self/ns/{kind}"));
+    let its = |kind: &str| fs::read_link(format!("/proc/{pid}/ns/{kind}"));
+    let open = |kind: &str| fs::File::open(format!("/proc/{pid}/ns/{kind}")).map(OwnedFd::from);
+    let mut namespaces = Vec::new();
+    if own("user").map_err(unreachable)? != its("user").map_err(unreachable)? {
+        namespaces.push(open("user").map_err(unreachable)?);
+    }
+    namespaces.push(open("mnt").map_err(unreachable)?);
+    let root = fs::metadata(format!("/proc/{pid}/root/")).map_err(unreachable)?;
+    let ours = fs::metadata("/").map_err(unreachable)?;
+    let identity = |it: &fs::Metadata| (it.dev(), it.ino());
+    if identity(&root) == identity(&ours) {
+        let reason = "its runtime keeps its files where they cannot be reached from outside; use a \
+                      command in it";
+        return Err(reason.to_owned());
+    }
+    let user = user_of(pid).map_err(unreachable)?;
+    Ok((Container { user, root: identity(&root) }, namespaces))
+}
+
+/// As whom a process runs, as it sees itself.
+fn user_of(pid: u32) -> std::io::Result<UserSpec> {
+    let read = |file: &str| fs::read_to_string(format!("/proc/{pid}/{file}"));
+    let (status, uids, gids) = (read("status")?, read("uid_map")?, read("gid_map")?);
+    let ids = |name: &str| -> Vec<u32> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().split_whitespace().filter_map(|id| id.parse().ok()).collect()
+    };
+    let missing = || std::io::Error::from(std::io::ErrorKind::InvalidData);
+    // Real, effective, saved, of files: proc_pid_status(5).
+    let uid = ids("Uid:").get(1).and_then(|id| inside(*id, &uids)).ok_or_else(missing)?;
+    let gid = ids("Gid:").get(1).and_then(|id| inside(*id, &gids)).ok_or_else(missing)?;
+    let groups = ids("Groups:").into_iter().filter_map(|id| inside(id, &gids));
+    Ok(UserSpec { uid, gid, groups: groups.take(GROUPS_MAX).collect() })
+}
+
+/// What an id of ours is inside, by a map of ids (`user_namespaces(7)`).
+fn inside(id: u32, map: &str) -> Option<u32> {
+    map.lines().find_map(|line| {
+        let mut fields = line.split_whitespace().map(str::parse::<u32>);
+        let (inside, outside) = (fields.next()?.ok()?, fields.next()?.ok()?);
+        let count = fields.next()?.ok()?;
+        let offset = id.checked_sub(outside)?;
+        (offset < count).then(|| inside.checked_add(offset)).flatten()
+    })
+}
+
 /// Whether the tool of a sandbox says that memory was used up.
 pub(crate) fn is_out_of_memory(sandbox: &Sandbox) -> bool {
     sandbox.tool.is_some() && sandbox.dir.join(OUT_OF_MEMORY_FILE).exists()
@@ -184,5 +242,22 @@ impl Launcher {
         if let Ok(network) = fs::File::open(format!("/proc/{pid}/ns/net")) {
             let _ = control::send(&sandbox.control, &ToInit::JoinNetwork, &[network.as_fd()]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_translated_by_their_map() {
+        let map = "         0 1879048192      65536\n 70000 5 1\n";
+        let check = |id, expected| assert_eq!(inside(id, map), expected, "{id}");
+        check(1_879_048_192, Some(0));
+        check(1_879_049_192, Some(1000));
+        check(5, Some(70_000));
+        check(6, None);
+        assert_eq!(inside(7, "0 0 4294967295"), Some(7));
+        assert_eq!(inside(7, "rubbish"), None);
     }
 }

@@ -1,5 +1,6 @@
 //! `spawnery session exec`, `shell`, `attach`, `processes` and `ports`: working inside a session.
 
+use super::files;
 use crate::attach::{Attached, Signals, is_input_wanted};
 use crate::commands::Outcome;
 use crate::commands::run::{ours, variables};
@@ -29,6 +30,24 @@ pub(crate) enum Inside {
         /// The session's id, or its first four characters or more
         #[arg(value_name = "SESSION")]
         session: String,
+    },
+    /// Copy files and folders into a session or out of it, with their permissions
+    Cp {
+        /// A path here or SESSION:/PATH; - for standard input
+        #[arg(value_name = "SOURCE")]
+        source: String,
+        /// A path here or SESSION:/PATH; - for standard output
+        #[arg(value_name = "DESTINATION")]
+        destination: String,
+    },
+    /// List a folder of a session
+    Ls {
+        /// The session's id, or its first four characters or more
+        #[arg(value_name = "SESSION")]
+        session: String,
+        /// An absolute path in it
+        #[arg(value_name = "PATH", default_value = "/")]
+        path: String,
     },
     /// List the TCP ports on which something in a session listens
     Ports {
@@ -113,6 +132,8 @@ impl Inside {
                 context.output.data(&found, || process_table(&found), "It has no processes.")?;
                 Ok(ExitCode::OK)
             }
+            Inside::Cp { source, destination } => files::copy(context, &source, &destination).await,
+            Inside::Ls { session, path } => files::list(context, &session, &path).await,
             Inside::Ports { session } => {
                 let found = context.client()?.ports(&session).await?;
                 let none = "Nothing in it listens on a TCP port.";
