@@ -8,7 +8,7 @@
 use spawnery_api::{Config, router};
 use spawnery_controller::Controller;
 use spawnery_controller::access::{Config as AccessConfig, Verifier};
-use spawnery_gateway::{Door, Gateway, Settings};
+use spawnery_gateway::{Domains, Door, Gateway, Settings};
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let address = listener.local_addr()?;
         let verifier = Verifier::start(&controller, AccessConfig::of_admin(TOKEN)).await.unwrap();
         let router = router(controller.clone(), verifier, Config::default());
-        let front = Gateway::new(controller.clone());
+        let front = Gateway::new(controller.clone(), None, Domains::default());
         let (doors, settings) = (vec![Door::plain(listener)], Settings::default());
         let server = tokio::spawn(front.serve(doors, router, settings, std::future::pending()));
         let mut first = TcpStream::connect(address).await?;

@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::commands;
-use crate::config::{BUILD_NETWORKS, COLORS, LOG_LEVELS, RUNTIMES};
+use crate::config::{BUILD_NETWORKS, COLORS, LOG_LEVELS, PROOFS, RUNTIMES};
 use crate::exit;
 use clap::{Args, Parser, Subcommand};
 
@@ -133,6 +133,48 @@ struct FrontOptions {
     /// [env: SPAWNERY_TRUSTED_PROXIES]
     #[arg(long = "trusted-proxy", id = "trusted_proxies", value_name = "NETWORK")]
     trusted_proxies: Vec<String>,
+    /// Where the API and the gateway listen over TLS, beside --listen; for it, --tls-cert or --acme
+    /// is needed [env: SPAWNERY_TLS_LISTEN]
+    #[arg(long, value_name = "ADDR:PORT")]
+    tls_listen: Option<String>,
+    /// Where those who come without TLS are sent to it, and certificate authorities look for
+    /// proofs: port 80 of the outside [env: SPAWNERY_REDIRECT_LISTEN]
+    #[arg(long, value_name = "ADDR:PORT")]
+    redirect_listen: Option<String>,
+    /// A certificate chain in PEM form, read again when it changes; may be repeated
+    /// [env: SPAWNERY_TLS_CERT]
+    #[arg(long, value_name = "FILE")]
+    tls_cert: Vec<String>,
+    /// The private key of the certificate at the same place in the list
+    /// [env: SPAWNERY_TLS_KEY]
+    #[arg(long, value_name = "FILE")]
+    tls_key: Vec<String>,
+    /// A domain below which services and sessions have their names, beside localhost; may be
+    /// repeated [env: SPAWNERY_DOMAINS]
+    #[arg(long = "domain", id = "domains", value_name = "DOMAIN")]
+    domains: Vec<String>,
+    /// A name for which a certificate is ordered by ACME, such as example.org or *.example.org;
+    /// may be repeated [env: SPAWNERY_ACME]
+    #[arg(long, value_name = "NAME")]
+    acme: Vec<String>,
+    /// How a certificate authority is shown that names are ours: http, tls, or dns by --acme-hook
+    /// [default: tls] [env: SPAWNERY_ACME_PROOF]
+    #[arg(long, value_name = "PROOF", value_parser = word_of(&PROOFS))]
+    acme_proof: Option<String>,
+    /// The program that sets DNS records: PROGRAM set|remove NAME VALUE [env: SPAWNERY_ACME_HOOK]
+    #[arg(long, value_name = "PROGRAM")]
+    acme_hook: Option<String>,
+    /// The directory of the certificate authority [default: Let's Encrypt]
+    /// [env: SPAWNERY_ACME_DIRECTORY]
+    #[arg(long, value_name = "URL")]
+    acme_directory: Option<String>,
+    /// Whom the certificate authority may write to; may be repeated [env: SPAWNERY_ACME_CONTACTS]
+    #[arg(long = "acme-contact", id = "acme_contacts", value_name = "mailto:ADDRESS")]
+    acme_contacts: Vec<String>,
+    /// A further root, in PEM form, that is trusted for the certificate authority's own server
+    /// [env: SPAWNERY_ACME_ROOT]
+    #[arg(long, value_name = "FILE")]
+    acme_root: Option<String>,
 }
 
 /// What a node is started with.

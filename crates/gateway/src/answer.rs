@@ -55,7 +55,11 @@ impl Answer {
         text: &str,
         head: Option<&RequestHead>,
     ) -> Answer {
-        let answer = match head.is_some_and(wants_html) {
+        Answer::reason_to(status, word, text, head.is_some_and(wants_html))
+    }
+
+    pub(crate) fn reason_to(status: StatusCode, word: &str, text: &str, html: bool) -> Answer {
+        let answer = match html {
             true => Answer::html(status, page(status, text)),
             false => Answer::text(status, format!("{text}\n")),
         };

@@ -102,7 +102,8 @@ impl Bridge {
         let from_target = request.uri().authority().map(|it| it.as_str());
         let from_field = || request.headers().get(HOST)?.to_str().ok();
         let host = from_target.or_else(from_field).unwrap_or_default();
-        if self.worker.guide().is_api(host, request.uri().path()) {
+        let may_be_api = self.peer.redirect.is_none();
+        if may_be_api && self.worker.guide().is_api(host, request.uri().path()) {
             request.extensions_mut().insert::<SocketAddr>(self.peer.address);
             return match hyper::service::Service::call(&TowerToHyperService::new(api), request)
                 .await

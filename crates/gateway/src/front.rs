@@ -1,5 +1,6 @@
 //! Takes connections and gives each to a thread.
 
+use crate::acme::Proofs;
 use crate::guide::Guide;
 use crate::network::Network;
 use crate::worker::{Arrival, Worker};
@@ -33,6 +34,8 @@ pub struct Settings {
     pub trusted: Vec<Network>,
     /// Threads that serve; without, as many as this machine has cores.
     pub threads: Option<usize>,
+    /// What certificate authorities are shown that look for a proof over HTTP.
+    pub proofs: Option<Arc<Proofs>>,
 }
 
 impl Settings {
@@ -41,18 +44,36 @@ impl Settings {
     }
 }
 
-/// A socket that takes connections, with TLS or without.
+/// A socket that takes connections.
 pub struct Door {
-    /// The socket.
-    pub listener: std::net::TcpListener,
-    /// TLS, if it is spoken here.
-    pub tls: Option<TlsAcceptor>,
+    listener: std::net::TcpListener,
+    manner: Manner,
+}
+
+/// What is spoken at a door.
+#[derive(Clone)]
+pub(crate) enum Manner {
+    Plain,
+    Tls(TlsAcceptor),
+    /// Everybody is sent to this port for TLS.
+    Redirect(u16),
 }
 
 impl Door {
     /// Without TLS.
     pub fn plain(listener: std::net::TcpListener) -> Door {
-        Door { listener, tls: None }
+        Door { listener, manner: Manner::Plain }
+    }
+
+    /// With TLS, as [`acceptor`](crate::tls::acceptor) makes it.
+    pub fn tls(listener: std::net::TcpListener, acceptor: TlsAcceptor) -> Door {
+        Door { listener, manner: Manner::Tls(acceptor) }
+    }
+
+    /// For those who come without TLS: they are sent to the same host's `https_port`. A certificate
+    /// authority that looks for a proof is answered here.
+    pub fn redirect(listener: std::net::TcpListener, https_port: u16) -> Door {
+        Door { listener, manner: Manner::Redirect(https_port) }
     }
 }
 
@@ -83,7 +104,7 @@ pub async fn serve(
     for door in doors {
         door.listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(door.listener)?;
-        accepting.spawn(accept(listener, door.tls, senders.clone(), connections.clone()));
+        accepting.spawn(accept(listener, door.manner, senders.clone(), connections.clone()));
     }
     drop(senders);
     let mut shutdown = pin!(shutdown);
@@ -101,7 +122,7 @@ pub async fn serve(
 
 async fn accept(
     listener: TcpListener,
-    tls: Option<TlsAcceptor>,
+    manner: Manner,
     threads: Vec<mpsc::UnboundedSender<Arrival>>,
     connections: Arc<Semaphore>,
 ) {
@@ -121,7 +142,7 @@ async fn accept(
                 }
             }
         };
-        let arrival = Arrival { socket, peer, tls: tls.clone(), permit };
+        let arrival = Arrival { socket, peer, manner: manner.clone(), permit };
         if thread.send(arrival).is_err() {
             tracing::error!("a thread of the gateway has ended");
         }

@@ -108,4 +108,10 @@ pub trait Guide: Send + Sync + 'static {
 
     /// Connects to a port of an instance.
     fn dial(&self, target: Target) -> Pending<Result<UpstreamIo, Refusal>>;
+
+    /// An instance cannot be reached. Whether another decision is worth a try.
+    fn forget(&self, target: Target) -> bool {
+        let _ = target;
+        false
+    }
 }

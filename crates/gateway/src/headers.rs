@@ -94,6 +94,8 @@ pub(crate) struct Peer {
     pub(crate) secure: bool,
     /// Whether it is a proxy of ours, whose word on its own client is believed.
     pub(crate) trusted: bool,
+    /// The port for TLS to which everybody is sent that comes through this door.
+    pub(crate) redirect: Option<u16>,
     ip: String,
     /// As RFC 7239 writes it.
     node: String,
@@ -106,7 +108,7 @@ impl Peer {
             IpAddr::V4(ip) => ip.to_string(),
             IpAddr::V6(ip) => format!("\"[{ip}]\""),
         };
-        Peer { address, secure, trusted, ip: ip.to_string(), node }
+        Peer { address, secure, trusted, redirect: None, ip: ip.to_string(), node }
     }
 
     /// `http` or `https`, as the client sees it.

@@ -14,6 +14,7 @@
 //! Inside, [`Guide`] says where a request goes, and an engine of its own brings it there, on
 //! threads of its own (`h1`, `bridge`, `worker`, `front`).
 
+pub mod acme;
 mod address;
 mod answer;
 mod bridge;
@@ -28,9 +29,11 @@ mod network;
 mod pool;
 mod refusal;
 mod routes;
+mod sessions;
+pub mod tls;
 mod worker;
 
-pub use address::Address;
+pub use address::{Address, Domains};
 pub use answer::{Answer, REASON_FIELD};
 pub use front::{CONNECTIONS_MAX, Door, Settings, serve};
 pub use gateway::Gateway;
@@ -39,3 +42,4 @@ pub use h1::head::RequestHead;
 pub use io::UpstreamIo;
 pub use network::{Network, NotANetwork};
 pub use refusal::Refusal;
+pub use sessions::{HELD_MAX, HELD_TIME_MAX, PAGE_AFTER};

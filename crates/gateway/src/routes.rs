@@ -5,10 +5,37 @@ use crate::guide::Target;
 use crate::refusal::Refusal;
 use spawnery_cluster::State;
 use spawnery_controller::{Controller, EventStart};
-use spawnery_model::{InstanceId, Kind, Name, Phase, Port};
+use spawnery_model::{InstanceId, Kind, Name, Phase, Port, SessionSettings};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
+
+/// A session template.
+#[derive(Debug, Default)]
+pub(crate) struct Template {
+    ports: Vec<Port>,
+    pub(crate) settings: SessionSettings,
+}
+
+impl Template {
+    /// The port that is meant by `name`; without, the one that its sessions are reached by.
+    pub(crate) fn port(&self, name: Option<&Name>) -> Option<u16> {
+        port_of(&self.ports, name.or(self.settings.port.as_ref()))
+    }
+}
+
+/// What a name stands for.
+pub(crate) enum Named {
+    Service,
+    Template(Arc<Template>),
+    Nothing,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    services: BTreeMap<Name, Service>,
+    templates: BTreeMap<Name, Arc<Template>>,
+}
 
 #[derive(Debug, Default)]
 struct Service {
@@ -19,7 +46,7 @@ struct Service {
 /// What the gateway knows of the services. It goes on with it while the controller is away.
 #[derive(Debug, Default)]
 pub(crate) struct Routes {
-    services: RwLock<Arc<BTreeMap<Name, Service>>>,
+    known: RwLock<Arc<Known>>,
     turn: AtomicUsize,
 }
 
@@ -28,9 +55,9 @@ impl Routes {
     pub(crate) async fn follow(self: Arc<Routes>, controller: Controller) {
         let mut events = controller.events(EventStart::Now);
         loop {
-            match controller.query(services_of).await {
-                Ok(services) => {
-                    *self.services.write().expect("no holder panics") = Arc::new(services);
+            match controller.query(known_of).await {
+                Ok(known) => {
+                    *self.known.write().expect("no holder panics") = Arc::new(known);
                 }
                 Err(error) => tracing::debug!("the routes were not renewed: {error}"),
             }
@@ -42,9 +69,20 @@ impl Routes {
         }
     }
 
+    /// What a name stands for.
+    pub(crate) fn named(&self, name: &Name) -> Named {
+        let known = self.known.read().expect("no holder panics");
+        match known.templates.get(name) {
+            Some(template) => Named::Template(template.clone()),
+            None if known.services.contains_key(name) => Named::Service,
+            None => Named::Nothing,
+        }
+    }
+
     /// The instance whose turn it is.
     pub(crate) fn choose(&self, address: &Address) -> Result<Target, Refusal> {
-        let services = self.services.read().expect("no holder panics").clone();
+        let known = self.known.read().expect("no holder panics").clone();
+        let services = &known.services;
         let name = &address.service;
         let service = services.get(name).ok_or_else(|| Refusal::ServiceUnknown(name.clone()))?;
         if service.ports.is_empty() {
@@ -73,9 +111,9 @@ fn port_of(ports: &[Port], name: Option<&Name>) -> Option<u16> {
     found.map(|port| port.port)
 }
 
-fn services_of(state: &State) -> BTreeMap<Name, Service> {
+fn known_of(state: &State) -> Known {
     let services = state.workloads().filter(|e| matches!(e.workload.kind, Kind::Service(_)));
-    services
+    let services = services
         .map(|entry| {
             let instances = entry.slots.values().filter_map(|slot| slot.instance);
             let ready = instances
@@ -86,7 +124,16 @@ fn services_of(state: &State) -> BTreeMap<Name, Service> {
             let ports = entry.workload.process.ports.clone();
             (entry.workload.name.clone(), Service { ports, ready })
         })
-        .collect()
+        .collect();
+    let templates = state.workloads().filter_map(|entry| match &entry.workload.kind {
+        Kind::Session(settings) => {
+            let ports = entry.workload.process.ports.clone();
+            let template = Template { ports, settings: settings.clone() };
+            Some((entry.workload.name.clone(), Arc::new(template)))
+        }
+        _ => None,
+    });
+    Known { services, templates: templates.collect() }
 }
 
 #[cfg(test)]
@@ -105,7 +152,8 @@ mod tests {
             (0..ready).map(|bits| (InstanceId(Id::from_bits(bits)), ports.clone())).collect();
         let web = Service { ports, ready };
         let services = BTreeMap::from([(name("web"), web), (name("mute"), Service::default())]);
-        Routes { services: RwLock::new(Arc::new(services)), turn: AtomicUsize::new(0) }
+        let known = Known { services, ..Known::default() };
+        Routes { known: RwLock::new(Arc::new(known)), turn: AtomicUsize::new(0) }
     }
 
     fn address(service: &str, port: Option<&str>) -> Address {

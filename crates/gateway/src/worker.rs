@@ -3,14 +3,17 @@
 //! Each thread has a runtime of its own, so that a request wakes no other thread. What the threads
 //! share is read by all and written by few.
 
+use crate::answer::Answer;
 use crate::bridge;
-use crate::front::Settings;
-use crate::guide::Guide;
+use crate::front::{Manner, Settings};
+use crate::guide::{Ask, Decision, Guide};
 use crate::h1::connection::Connection;
 use crate::headers::Peer;
 use crate::io::ClientIo;
 use crate::pool::{Pool, SWEEP_EVERY};
+use crate::tls::ACME_PROTOCOL;
 use axum::Router;
+use http::StatusCode;
 use hyper_util::server::graceful::GracefulShutdown;
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +24,6 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use tokio::task::AbortHandle;
-use tokio_rustls::TlsAcceptor;
 
 /// How long requests under way may take once the server stops. Tunnels end at once.
 const STOP_TIME_MAX: Duration = Duration::from_secs(5);
@@ -36,7 +38,7 @@ const HANDSHAKE_TIME_MAX: Duration = Duration::from_secs(10);
 pub(crate) struct Arrival {
     pub(crate) socket: std::net::TcpStream,
     pub(crate) peer: SocketAddr,
-    pub(crate) tls: Option<TlsAcceptor>,
+    pub(crate) manner: Manner,
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
@@ -95,6 +97,18 @@ impl Worker {
             next_seat: AtomicU64::new(0),
             graceful: Mutex::new(Some(GracefulShutdown::new())),
         })
+    }
+
+    /// Where a request goes, by the door that it came through and what is known of instances.
+    pub(crate) fn decide(&self, ask: &Ask<'_>) -> Decision {
+        let proofs = self.settings.proofs.as_ref();
+        if let Some(proof) = proofs.and_then(|proofs| proofs.answer(ask.head.target())) {
+            return Decision::Answer(Answer::text(StatusCode::OK, proof));
+        }
+        match ask.peer.redirect {
+            Some(port) => Decision::Answer(to_tls(ask, port)),
+            None => self.guide.decide(ask),
+        }
     }
 
     pub(crate) fn guide(&self) -> &dyn Guide {
@@ -171,19 +185,27 @@ impl Worker {
     }
 
     fn welcome(self: &Arc<Worker>, arrival: Arrival) -> io::Result<()> {
-        let Arrival { socket, peer, tls, permit } = arrival;
+        let Arrival { socket, peer, manner, permit } = arrival;
         let socket = TcpStream::from_std(socket)?;
         // Answers are written whole, so waiting to fill a packet only makes them late.
         socket.set_nodelay(true)?;
         let trusted = self.settings.trusts(peer.ip());
-        let peer = Peer::new(peer, tls.is_some(), trusted);
-        let Some(tls) = tls else {
-            self.serve(ClientIo::Tcp(socket), peer, Some(permit));
-            return Ok(());
+        let mut peer = Peer::new(peer, matches!(manner, Manner::Tls(_)), trusted);
+        let tls = match manner {
+            Manner::Tls(tls) => tls,
+            Manner::Plain | Manner::Redirect(_) => {
+                if let Manner::Redirect(port) = manner {
+                    peer.redirect = Some(port);
+                }
+                self.serve(ClientIo::Tcp(socket), peer, Some(permit));
+                return Ok(());
+            }
         };
         let worker = self.clone();
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE_TIME_MAX, tls.accept(socket)).await {
+                // That was all that a certificate authority wanted.
+                Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(ACME_PROTOCOL) => {}
                 Ok(Ok(stream)) => worker.serve(ClientIo::Tls(Box::new(stream)), peer, Some(permit)),
                 Ok(Err(error)) => tracing::debug!("no TLS with {}: {error}", peer.address),
                 Err(_) => tracing::debug!("no TLS with {} in time", peer.address),
@@ -218,4 +240,22 @@ impl Worker {
             tracing::warn!("some requests were still under way when the server stopped");
         }
     }
+}
+
+/// Sends a client to the same place with TLS. The method stays what it was.
+fn to_tls(ask: &Ask<'_>, port: u16) -> Answer {
+    let head = ask.head;
+    let host = match head.host().rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => head.host(),
+    };
+    if host.is_empty() {
+        let status = StatusCode::BAD_REQUEST;
+        return Answer::reason(status, "no-host", "the request names no host", Some(head));
+    }
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let target = String::from_utf8_lossy(head.target());
+    let slash = if target.starts_with('/') { "" } else { "/" };
+    let location = format!("https://{host}{port}{slash}{target}");
+    Answer::redirect(StatusCode::PERMANENT_REDIRECT, &location)
 }

@@ -8,6 +8,7 @@ mod cluster;
 mod controller;
 mod environments;
 mod figure;
+mod gateway;
 mod http;
 mod images;
 mod memory;
@@ -39,11 +40,12 @@ struct Section {
 
 /// All sections. The memory of this process comes first: later ones leave free memory behind,
 /// which would hide what is used.
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     Section { name: "controller-memory", measure: memory::controller },
     Section { name: "sessions", measure: sessions::measure },
     Section { name: "node-memory", measure: memory::node },
     Section { name: "requests", measure: requests::measure },
+    Section { name: "gateway", measure: gateway::measure },
     Section { name: "placement", measure: placement::measure },
     Section { name: "commands", measure: controller::measure },
     Section { name: "replay", measure: recovery::measure },

@@ -65,6 +65,16 @@ pub const FOR_TESTS: &[Package] = &[
         file: "/usr/bin/skopeo",
         reason: "pushing images to that registry, and reading those that we write",
     },
+    Package {
+        name: "pebble",
+        file: "/usr/bin/pebble",
+        reason: "certificates from a real certificate authority",
+    },
+    Package {
+        name: "python3-websockets",
+        file: "/usr/lib/python3/dist-packages/websockets/__init__.py",
+        reason: "WebSockets of a library that others use, through the gateway and without it",
+    },
     Package { name: "docker.io", file: "/usr/sbin/dockerd", reason: "the docker runtime" },
 ];
 
@@ -76,6 +86,10 @@ pub const FOR_BENCHMARKS: &[Package] = &[
         file: "/usr/bin/bwrap",
         reason: "the peer of the process runtime",
     },
+    Package { name: "haproxy", file: "/usr/sbin/haproxy", reason: "the peer of the gateway" },
+    Package { name: "nginx-light", file: "/usr/sbin/nginx", reason: "the peer of the gateway" },
+    Package { name: "wrk", file: "/usr/bin/wrk", reason: "load for the gateway" },
+    Package { name: "nghttp2-client", file: "/usr/bin/h2load", reason: "steady load for it" },
     Package { name: "skopeo", file: "/usr/bin/skopeo", reason: "the peer of fetching an image" },
     Package { name: "umoci", file: "/usr/bin/umoci", reason: "the peer of unpacking an image" },
 ];

@@ -2,7 +2,7 @@
 
 use crate::common::{Api, TOKEN};
 use spawnery_api::{Config, Stopping};
-use spawnery_gateway::{Door, Gateway, Settings};
+use spawnery_gateway::{Domains, Door, Gateway, Settings};
 use std::net::SocketAddr;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -13,7 +13,7 @@ fn serve(api: &Api, shutdown: impl Future<Output = ()> + Send + 'static) -> (Soc
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (doors, settings) = (vec![Door::plain(listener)], Settings::default());
-    let gateway = Gateway::new(api.controller.clone());
+    let gateway = Gateway::new(api.controller.clone(), None, Domains::default());
     (address, tokio::spawn(gateway.serve(doors, api.router.clone(), settings, shutdown)))
 }
 

@@ -32,7 +32,20 @@ impl Server {
         logging::start(&context.config, "info");
         let mut options = Options::of(&context.config)?;
         options.accept_loss = self.accept_loss;
+        raise_open_files_max();
         crate::runtime::server(serve(options))
+    }
+}
+
+/// Lets this process open as many files as it may: each connection through the gateway takes two,
+/// and the usual limit is for programs that use `select(2)`.
+fn raise_open_files_max() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Without more there are fewer connections at once, and those above wait.
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!("the limit of open files stays as it is: {error}");
     }
 }
 

@@ -8,8 +8,9 @@ mod place;
 mod settings;
 
 pub(crate) use command_line::{Choice, ParseError, parse};
+pub(crate) use front::Front;
 pub(crate) use settings::{
-    BUILD_NETWORKS, COLORS, LOG_LEVELS, RUNTIMES, SETTINGS, Setting, parse_address,
+    BUILD_NETWORKS, COLORS, LOG_LEVELS, PROOFS, RUNTIMES, SETTINGS, Setting, parse_address,
 };
 
 use crate::error::CliError;

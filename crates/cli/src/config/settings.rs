@@ -34,6 +34,20 @@ pub(crate) const SETTINGS: &[Setting] = &[
     Setting { is_list: true, ..one("jwks", Some("--jwks"), "SPAWNERY_JWKS", key_source) },
     one("jwt_issuer", Some("--jwt-issuer"), "SPAWNERY_JWT_ISSUER", any),
     one("jwt_audience", Some("--jwt-audience"), "SPAWNERY_JWT_AUDIENCE", any),
+    one("tls_listen", Some("--tls-listen"), "SPAWNERY_TLS_LISTEN", address),
+    one("redirect_listen", Some("--redirect-listen"), "SPAWNERY_REDIRECT_LISTEN", address),
+    Setting { is_list: true, ..one("tls_cert", Some("--tls-cert"), "SPAWNERY_TLS_CERT", any) },
+    Setting { is_list: true, ..one("tls_key", Some("--tls-key"), "SPAWNERY_TLS_KEY", any) },
+    Setting { is_list: true, ..one("domains", Some("--domain"), "SPAWNERY_DOMAINS", domain) },
+    Setting { is_list: true, ..one("acme", Some("--acme"), "SPAWNERY_ACME", certificate_name) },
+    one("acme_proof", Some("--acme-proof"), "SPAWNERY_ACME_PROOF", proof),
+    one("acme_hook", Some("--acme-hook"), "SPAWNERY_ACME_HOOK", any),
+    one("acme_directory", Some("--acme-directory"), "SPAWNERY_ACME_DIRECTORY", web_address),
+    Setting {
+        is_list: true,
+        ..one("acme_contacts", Some("--acme-contact"), "SPAWNERY_ACME_CONTACTS", contact)
+    },
+    one("acme_root", Some("--acme-root"), "SPAWNERY_ACME_ROOT", any),
     one("agent", Some("--no-agent"), "SPAWNERY_AGENT", boolean),
     one("name", Some("--name"), "SPAWNERY_NAME", name),
     Setting { is_list: true, ..one("labels", Some("--label"), "SPAWNERY_LABELS", label) },
@@ -121,6 +135,36 @@ pub(crate) fn parse_address(text: &str) -> Result<SocketAddr, String> {
     }
     let mut found = text.to_socket_addrs().map_err(|_| EXPECTED.to_owned())?;
     found.next().ok_or_else(|| EXPECTED.to_owned())
+}
+
+fn domain(text: &str) -> Result<(), String> {
+    let is_label = |label: &str| {
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        !label.is_empty() && label.len() <= 63 && label.bytes().all(known)
+    };
+    match text.len() <= 253 && text.split('.').all(is_label) {
+        true => Ok(()),
+        false => Err("a domain such as apps.example.org".to_owned()),
+    }
+}
+
+fn certificate_name(text: &str) -> Result<(), String> {
+    let expected = |_| "a name such as example.org or *.example.org".to_owned();
+    domain(text.strip_prefix("*.").unwrap_or(text)).map_err(expected)
+}
+
+/// How a certificate authority is shown that names are ours.
+pub(crate) const PROOFS: [&str; 3] = ["http", "tls", "dns"];
+
+fn proof(text: &str) -> Result<(), String> {
+    one_of(text, &PROOFS)
+}
+
+fn contact(text: &str) -> Result<(), String> {
+    match text.strip_prefix("mailto:").is_some_and(|rest| rest.contains('@')) {
+        true => Ok(()),
+        false => Err("an address such as mailto:admin@example.org".to_owned()),
+    }
 }
 
 fn networks(text: &str) -> Result<(), String> {

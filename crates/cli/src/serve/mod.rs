@@ -1,5 +1,6 @@
 //! A server in this process: controller, API, gateway and, if wanted, the agent of this machine.
 
+mod doors;
 pub(crate) mod end;
 mod local;
 mod private;
@@ -10,17 +11,18 @@ pub(crate) use local::{agent_config, local_agent};
 pub(crate) use private::Private;
 pub(crate) use signals::StopSignals;
 
-use crate::config::Config;
+use crate::config::{Config, Front};
 use crate::error::CliError;
 use crate::exit::ExitCode;
 use crate::place::{Place, ServerFile};
+use doors::Doors;
 use spawnery_agent::{Agent, AgentError, BuildSettings, CapacityGiven, Runtimes};
 use spawnery_api::{PublicAddress, SessionDefaults, Stopping};
 use spawnery_client::Client;
 use spawnery_controller::access::{self, Verifier};
 use spawnery_controller::tls::Authority;
 use spawnery_controller::{Controller, EngineFailure};
-use spawnery_gateway::{Door, Gateway};
+use spawnery_gateway::{Domains, Gateway};
 use spawnery_model::{Allowances, Name};
 use std::collections::BTreeMap;
 use std::io;
@@ -39,7 +41,7 @@ pub(crate) struct Options {
     /// Where the API and the gateway listen.
     pub(crate) listen: SocketAddr,
     /// How the front door is.
-    pub(crate) front: spawnery_gateway::Settings,
+    pub(crate) front: Front,
     /// Where agents of other machines are taken in, if they are.
     pub(crate) link_listen: Option<SocketAddr>,
     /// The agent of this machine, if there is one.
@@ -95,12 +97,13 @@ impl Options {
     /// What the configuration says.
     pub(crate) fn of(config: &Config) -> Result<Options, CliError> {
         let node = NodeOptions::of(config)?;
+        let front = config.front(&config.data()?)?;
         let place = Place::new(config.data()?).create()?;
         Ok(Options {
             access: config.access(place.data())?,
             place,
             listen: config.listen()?,
-            front: config.front()?,
+            front,
             link_listen: config.link_listen()?,
             session_defaults: config.session_defaults(),
             node: config.is_on("agent").then_some(node),
@@ -148,6 +151,7 @@ impl Server {
         let place = options.place.clone();
         let listener = listen(options.listen, "--listen")?;
         let address = listener.local_addr().map_err(CliError::failed)?;
+        let doors = Doors::open(listener, &options.front)?;
         let link = match options.link_listen {
             Some(address) => Some(LinkListener::open(&place, address).await?),
             None => None,
@@ -168,15 +172,22 @@ impl Server {
             link: link.as_ref().map(|link| reachable_from_outside(link.address).to_string()),
         };
         let (stop_api, mut stopping) = watch::channel(false);
-        let defaults = options.session_defaults;
-        let router = router(&controller, verifier, address, link.as_ref(), &stopping, defaults);
-        let gateway = Gateway::new(controller.clone());
-        let doors = vec![Door::plain(listener)];
-        let front = gateway.clone().serve(doors, router, options.front, async move {
+        let domains = Domains::new(options.front.domains.clone());
+        let gateway = Gateway::new(controller.clone(), Some(verifier.clone()), domains);
+        let (names, defaults) = (options.front.domains, options.session_defaults);
+        let at = (address, names);
+        let router = router(&controller, verifier, at, link.as_ref(), &stopping, defaults);
+        let Doors { doors, settings, tasks } = doors;
+        let front = gateway.clone().serve(doors, router, settings, async move {
             // An error means that the server is gone, which comes to the same.
             let _ = stopping.wait_for(|stopping| *stopping).await;
         });
-        let api = tokio::spawn(front);
+        let api = tokio::spawn(async move {
+            let ended = front.await;
+            // Nobody needs certificates any more.
+            drop(tasks);
+            ended
+        });
         let mut server = Server {
             links: link.map(|link| tokio::spawn(link.serve(controller.clone()))),
             controller,
@@ -248,7 +259,7 @@ impl Server {
 fn router(
     controller: &Controller,
     verifier: Verifier,
-    address: SocketAddr,
+    (address, names): (SocketAddr, Vec<String>),
     link: Option<&LinkListener>,
     stopping: &watch::Receiver<bool>,
     session_defaults: SessionDefaults,
@@ -257,7 +268,7 @@ fn router(
     let config = spawnery_api::Config {
         version: VERSION.to_owned(),
         // Beyond this machine it is known by names that we do not know.
-        host_names: is_local.then(Vec::new),
+        host_names: is_local.then_some(names),
         public: Some(PublicAddress {
             scheme: "http".to_owned(),
             domain: "localhost".to_owned(),

@@ -2,6 +2,7 @@
 
 use super::stale::{Owner, PREFIX, sweep};
 use super::{NodeOptions, Options, Server, end};
+use crate::config::Front;
 use crate::error::CliError;
 use crate::place::Place;
 use spawnery_api::SessionDefaults;
@@ -49,7 +50,10 @@ impl Private {
             place,
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
             // One command needs no more.
-            front: spawnery_gateway::Settings { threads: Some(1), ..Default::default() },
+            front: Front {
+                settings: spawnery_gateway::Settings { threads: Some(1), ..Default::default() },
+                ..Front::default()
+            },
             link_listen: None,
             node: Some(node),
             session_defaults: SessionDefaults::default(),

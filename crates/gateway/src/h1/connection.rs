@@ -59,7 +59,12 @@ enum Next {
 /// What a request comes to.
 enum Turn {
     Next(Next),
-    Tunnel { upstream: Side<UpstreamIo>, forward: Box<Forward> },
+    Tunnel {
+        upstream: Side<UpstreamIo>,
+        forward: Box<Forward>,
+    },
+    /// It could not be sent; this is the answer, unless there is another way.
+    Unsent(Answer),
 }
 
 /// What comes over a connection.
@@ -98,7 +103,8 @@ impl Connection {
                 Incoming::End => return None,
             };
             let ask = Ask { head: &head, peer: &self.peer };
-            let mut decision = self.worker.guide().decide(&ask);
+            let mut decision = self.worker.decide(&ask);
+            let mut is_first_way = true;
             let next = loop {
                 match decision {
                     Decision::Api => return Some(self.hand_over(head.into_bytes(), false)),
@@ -107,6 +113,14 @@ impl Connection {
                     }
                     Decision::Forward(forward) => match self.forward(&head, forward).await {
                         Turn::Next(next) => break next,
+                        Turn::Unsent(_) if is_first_way => {
+                            is_first_way = false;
+                            let ask = Ask { head: &head, peer: &self.peer };
+                            decision = self.worker.decide(&ask);
+                        }
+                        Turn::Unsent(answer) => {
+                            break self.answer(&answer, Some(&head), true).await;
+                        }
                         Turn::Tunnel { upstream, forward } => {
                             self.become_tunnel(upstream, *forward);
                             return None;
@@ -251,7 +265,11 @@ impl Connection {
             let mut upstream = match upstream {
                 Ok(upstream) => upstream,
                 Err(refusal) => {
-                    return Turn::Next(self.answer(&refusal.answer(head), Some(head), true).await);
+                    let answer = refusal.answer(head);
+                    if self.worker.guide().forget(forward.target) {
+                        return Turn::Unsent(answer);
+                    }
+                    return Turn::Next(self.answer(&answer, Some(head), true).await);
                 }
             };
             write_head(head, &self.peer, &forward, &mut upstream.output);

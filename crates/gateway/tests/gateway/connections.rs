@@ -56,7 +56,11 @@ async fn fields_of_one_hop_and_what_a_client_must_not_say_stay_behind() {
 
 #[tokio::test]
 async fn a_trusted_proxy_is_believed() {
-    let settings = Settings { trusted: vec!["127.0.0.0/8".parse().unwrap()], threads: Some(1) };
+    let settings = Settings {
+        trusted: vec!["127.0.0.0/8".parse().unwrap()],
+        threads: Some(1),
+        ..Settings::default()
+    };
     let bench = Bench::with(settings, telling).await;
     let mut client = bench.client().await;
     client

@@ -35,6 +35,8 @@ pub enum Goal {
     SecondsAtMost(f64),
     /// The main number at most so many times the peer's.
     OfPeerAtMost(f64),
+    /// The main number at least so many times the peer's.
+    OfPeerAtLeast(f64),
 }
 
 impl Row {
@@ -74,6 +76,7 @@ impl Row {
                 _ => None,
             },
             Goal::OfPeerAtMost(most) => Some(self.ratio()? <= most),
+            Goal::OfPeerAtLeast(least) => Some(self.ratio()? >= least),
         }
     }
 
@@ -110,6 +113,7 @@ impl Goal {
             Goal::P99MsAtMost(most) => format!("p99 ≤ {most} ms"),
             Goal::SecondsAtMost(most) => format!("≤ {most} s"),
             Goal::OfPeerAtMost(most) => format!("≤ {most} × the peer"),
+            Goal::OfPeerAtLeast(least) => format!("≥ {least} × the peer"),
         }
     }
 }
