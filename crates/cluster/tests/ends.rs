@@ -123,6 +123,39 @@ fn use_clears_the_warning_and_a_later_one_comes_again() {
     assert_eq!((warnings(&town), town.phase(desk)), (2, Phase::Ended));
 }
 
+/// An answer that brings nothing new, as while a node is drained for a moment.
+#[test]
+fn an_answer_that_brings_no_use_leaves_the_warning_as_it_is() {
+    let (mut town, desk) = town_with(None, Some(10 * MINUTE));
+    town.pass(9 * MINUTE);
+    assert_eq!(warnings(&town), 1);
+    town.deaf = true;
+    town.pass(MINUTE);
+    town.restart_controller();
+    drain(&mut town, None);
+    town.drain("a", false);
+    town.deaf = false;
+    let told = |town: &Town| {
+        town.told("session.warning").iter().filter(|it| it.contains("nobody uses it")).count()
+    };
+    town.pass(MINUTE);
+    assert_eq!((told(&town), town.phase(desk)), (1, Phase::Ended));
+}
+
+/// It was used after its warning, and then nobody could be asked for long.
+#[test]
+fn a_use_that_is_heard_of_late_leads_to_one_more_warning_and_then_the_end() {
+    let (mut town, desk) = town_with(None, Some(10 * MINUTE));
+    town.pass(9 * MINUTE + 1);
+    let now = town.now;
+    town.used.insert(desk, now);
+    town.deaf = true;
+    town.pass(HOUR);
+    town.deaf = false;
+    town.pass(3 * MINUTE);
+    assert_eq!((warnings(&town), town.phase(desk)), (2, Phase::Ended));
+}
+
 #[test]
 fn keep_alive_counts_as_use() {
     let (mut town, desk) = town_with(None, Some(10 * MINUTE));

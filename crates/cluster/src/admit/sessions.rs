@@ -188,12 +188,12 @@ pub(super) fn session_seen(
     let seen = (is_newer || kept.asked_at.is_some())
         .then_some(Change::SessionSeen { instance, active_at });
     // Only the answer to a question ends it: whoever was asked keeps it from being used meanwhile.
-    // What is used now is not idle, however short its timeout.
-    let may_end = kept.asked_at.is_some() && active_at < at;
+    // A use that was not known is kept first, and is what the next question goes by.
+    let may_end = kept.asked_at.is_some() && !is_newer && active_at < at;
     let Some(rule) = idle_rule(state, found).filter(|_| may_end) else {
         return Ok((seen, Reply::Done));
     };
-    let warned = kept.warned.as_ref().and_then(|warned| warned.idle).filter(|_| !is_newer);
+    let warned = kept.warned.as_ref().and_then(|warned| warned.idle);
     let warning_at = active_at.plus(DurationMs(rule.timeout.0 - rule.warning.0));
     let change = match warned {
         Some(ends_at) if ends_at <= at => idle_end(state, found),

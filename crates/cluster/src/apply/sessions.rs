@@ -72,9 +72,10 @@ impl Applier<'_> {
     }
 
     pub(super) fn session_seen(&mut self, id: InstanceId, active_at: Timestamp) {
+        let ready_at = self.state.instances[&id].ready_at;
         self.change_session(id, |session| {
             session.asked_at = None;
-            if session.active_at.is_none_or(|known| active_at > known) {
+            if active_at > session.active_at.or(ready_at).unwrap_or_default() {
                 session.active_at = Some(active_at);
                 if let Some(warned) = &mut session.warned {
                     warned.idle = None;
