@@ -3,6 +3,7 @@
 use crate::asker::Asker;
 use crate::config::Config;
 use crate::failure::{Failure, code};
+use crate::figures::{self, SessionFigures};
 use crate::limits::{REQUEST_TIME_MAX, REQUESTS_MAX, STREAMS_MAX};
 use crate::metrics::RequestMetrics;
 use spawnery_cluster::State;
@@ -24,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) requests: Semaphore,
     streams: Arc<Semaphore>,
     pub(crate) metrics: RequestMetrics,
+    pub(crate) sessions: SessionFigures,
     pub(crate) started: Instant,
     /// How long a request may take until its answer begins.
     pub(crate) request_time_max: Duration,
@@ -47,16 +49,19 @@ impl App {
         config: Config,
         request_time_max: Duration,
     ) -> App {
-        App(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             controller,
             verifier,
             config: Arc::new(config),
             requests: Semaphore::new(REQUESTS_MAX),
             streams: Arc::new(Semaphore::new(STREAMS_MAX)),
             metrics: RequestMetrics::default(),
+            sessions: SessionFigures::default(),
             started: Instant::now(),
             request_time_max,
-        }))
+        });
+        figures::start(&shared.sessions, Arc::downgrade(&shared));
+        App(shared)
     }
 
     /// Reads the state.

@@ -67,7 +67,8 @@ pub(crate) async fn get_metrics(State(app): State<App>) -> Answer<impl IntoRespo
     // While the journal is full nothing can be counted, but that it is full can be told.
     let counted = app.query(|state| {
         let (nodes, workloads) = (status::nodes(state), status::workloads(state));
-        (nodes, workloads, state.instances_live())
+        let sessions = (state.sessions_live(), state.sessions_queued() as u64);
+        (nodes, workloads, state.instances_live(), sessions)
     });
     let figures = Figures {
         statistics: app.controller.statistics(),
@@ -89,6 +90,7 @@ pub(crate) async fn get_metrics(State(app): State<App>) -> Answer<impl IntoRespo
     registry.register("tokens_refused", help, refused);
     let help = "Requests that their tokens did not allow";
     registry.register("requests_forbidden", help, requests.forbidden.clone());
+    app.sessions.register(&mut registry);
     let mut text = String::new();
     encode(&mut text, &registry)
         .map_err(|_| Failure::new(code::INTERNAL, "the figures cannot be written"))?;
@@ -100,7 +102,7 @@ pub(crate) async fn get_metrics(State(app): State<App>) -> Answer<impl IntoRespo
 #[derive(Debug)]
 struct Figures {
     statistics: Statistics,
-    counted: Option<(NodeCounts, WorkloadCounts, u64)>,
+    counted: Option<(NodeCounts, WorkloadCounts, u64, (u64, u64))>,
     streams_open: u64,
 }
 
@@ -131,11 +133,13 @@ impl Collector for Figures {
         ] {
             gauge(&mut encoder, name, help, value)?;
         }
-        let Some((nodes, workloads, instances_live)) = &self.counted else {
+        let Some((nodes, workloads, instances_live, sessions)) = &self.counted else {
             return Ok(());
         };
         for (name, help, value) in [
             ("instances_live", "Instances that are not ended", *instances_live),
+            ("sessions_live", "Sessions that live or wait", sessions.0),
+            ("sessions_queued", "Sessions that wait for room", sessions.1),
             ("nodes_up", "Nodes that hold their lease", nodes.up),
             ("nodes_stopping", "Nodes that are being shut down", nodes.stopping),
             ("nodes_lost", "Nodes that were silent for too long", nodes.lost),

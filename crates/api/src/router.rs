@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::failure::{Failure, code};
 use crate::guard::guard;
 use crate::{
-    attach, content, environments, events, files, health, instances, jobs, lives, logs, manifest,
+    attach, content, environments, events, files, health, history, instances, jobs, lives, logs, manifest,
     metrics, nodes, openapi, ports, processes, secrets, services, sessions, status, templates,
     tokens, usage, volumes, workloads,
 };
@@ -72,6 +72,7 @@ pub(crate) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(processes::write_instance_stdin))
         .routes(routes!(logs::follow_instance_logs))
         .routes(routes!(usage::get_instance_usage))
+        .routes(routes!(history::list_history))
         .routes(routes!(events::follow_events))
         .routes(routes!(content::missing_content))
         .routes(routes!(content::put_content))

@@ -117,6 +117,7 @@ pub(crate) const RULES: &[(Class, &str, &str)] = &[
     (Class::Own,      "PUT",   "/v1/instances/{id}/folders"),
     (Class::Own,      "GET",   "/v1/instances/{id}/folders/archive"),
     (Class::Own,      "PUT",   "/v1/instances/{id}/folders/archive"),
+    (Class::ReadOwn,  "GET",    "/v1/history"),
     (Class::ReadOwn,  "GET",    "/v1/events"),
 
     (Class::Operate,  "POST",   "/v1/content/missing"),

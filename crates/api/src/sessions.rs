@@ -15,6 +15,7 @@ use axum::response::IntoResponse;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use spawnery_cluster::{Command, Reply, SessionSource};
+use spawnery_controller::SubmitError;
 use spawnery_model::limits::{
     CPU_MAX, DURATION_MAX, LABEL_LENGTH_MAX, MEMORY_MAX, MEMORY_MIN, PIDS_MAX, SESSION_TAGS_MAX,
 };
@@ -56,7 +57,13 @@ pub(crate) async fn create_session(
     });
     let owner = change.by();
     let command = Command::CreateSession { source, owner, terms };
-    let (status, id) = match app.controller.submit(command, change.key).await? {
+    let submitted = app.controller.submit(command, change.key).await;
+    let reply = submitted.inspect_err(|error| {
+        if let SubmitError::Rejected(rejection) = error {
+            app.sessions.count_refused(rejection.code());
+        }
+    })?;
+    let (status, id) = match reply {
         Reply::Session(id) => (StatusCode::CREATED, id),
         Reply::SessionFound(id) => (StatusCode::OK, id),
         _ => return Err(other_answer()),

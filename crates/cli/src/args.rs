@@ -60,6 +60,7 @@ pub(crate) enum Command {
     Nodes(commands::nodes::Nodes),
     Logs(commands::logs::Logs),
     Events(commands::events::Events),
+    History(commands::history::History),
     Drain(commands::drain::Drain),
     Doctor(commands::doctor::Doctor),
     Journal(commands::journal::Journal),

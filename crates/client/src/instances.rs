@@ -12,7 +12,7 @@ use hyper::body::{Bytes, Frame};
 use spawnery_model::InstanceId;
 use spawnery_wire::api::{
     ExecReply, ExecRequest, ExtendReply, ExtendRequest, InstanceProcessView, InstanceView,
-    OpenPortView, SessionCreated, SessionRequest, SignalRequest, UsageView,
+    OpenPortView, Page, PastInstanceView, SessionCreated, SessionRequest, SignalRequest, UsageView,
 };
 use std::io;
 use std::time::Duration;
@@ -60,6 +60,19 @@ impl Client {
     /// What an instance uses now, as its node sees it.
     pub async fn usage(&self, instance: &str) -> Result<UsageView, ClientError> {
         self.get(&instance_target(instance, "/usage")).await
+    }
+
+    /// What has ended, the latest end first: at most `limit`.
+    pub async fn history(
+        &self,
+        workload: Option<&str>,
+        owner: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<PastInstanceView>, ClientError> {
+        let target = Target::new("/v1/history").query("workload", workload);
+        let target = target.query("owner", owner).query("limit", Some(limit));
+        let page: Page<PastInstanceView> = self.get(&target).await?;
+        Ok(page.items)
     }
 
     /// Ends an instance. A replica of a service is then replaced.

@@ -47,6 +47,11 @@ impl Owners {
         }
     }
 
+    /// How many sessions live or wait.
+    pub(crate) fn live_total(&self) -> u64 {
+        self.live.values().map(|count| u64::from(*count)).sum()
+    }
+
     /// How many sessions of `owner` live, wait, or come back by themselves.
     pub fn live(&self, owner: &str) -> u32 {
         self.live.get(owner).copied().unwrap_or_default()
@@ -100,6 +105,11 @@ fn too_fast(owner: &str, limit: u32, retry_after: DurationMs) -> Rejection {
 }
 
 impl State {
+    /// How many sessions live or wait.
+    pub fn sessions_live(&self) -> u64 {
+        self.owners.live_total()
+    }
+
     /// What is counted for each owner.
     pub fn owners(&self) -> &Owners {
         &self.owners

@@ -5,6 +5,7 @@ use crate::broker::Broker;
 use crate::content::sweep_content;
 use crate::engine::{Core, Engine, EngineFailure, Message, QUEUE_MAX};
 use crate::events::{EventHub, EventStart, EventStream};
+use crate::history::{History, follow_ends};
 use crate::links::Links;
 use crate::recovery::{StartError, recover};
 use crate::statistics::{Counters, Statistics};
@@ -28,6 +29,8 @@ pub struct Config {
     pub accept_loss: bool,
     /// The folder of what clients send by content.
     pub content_dir: PathBuf,
+    /// The file with the table of what has ended.
+    pub history: PathBuf,
     /// The file with the key of the secrets. It is made with the first secret.
     pub secrets_key: PathBuf,
 }
@@ -39,6 +42,7 @@ impl Config {
             journal_dir: folder.join("journal"),
             accept_loss: false,
             content_dir: folder.join("content"),
+            history: folder.join("history.sqlite"),
             secrets_key: folder.join("secrets.key"),
         }
     }
@@ -75,6 +79,7 @@ pub(crate) struct Inner {
     content: Content,
     broker: Arc<Broker>,
     pub(crate) activity: Activity,
+    pub(crate) history: History,
 }
 
 impl Controller {
@@ -92,6 +97,7 @@ impl Controller {
         config: Config,
     ) -> Result<Controller, StartError> {
         let content = Content::open(&config.content_dir)?;
+        let history = History::open(&config.history)?;
         let events = EventHub::new();
         let state = recover(journal.as_ref(), &events)?;
         let (inbox, inbox_out) = sync_channel(QUEUE_MAX);
@@ -125,11 +131,13 @@ impl Controller {
             content,
             broker: Arc::default(),
             activity: Activity::new(),
+            history: history.clone(),
         };
         let controller = Controller { inner: Arc::new(inner) };
         let began = controller.submit(Command::BeginReign, None).await;
         began.map_err(|error| StartError::Reign(error.to_string()))?;
         tokio::spawn(sweep_content(controller.while_it_lives()));
+        tokio::spawn(follow_ends(controller.while_it_lives(), history));
         tokio::spawn(answer_asked(controller.while_it_lives(), asked_out));
         Ok(controller)
     }

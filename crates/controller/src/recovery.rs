@@ -32,6 +32,9 @@ pub enum StartError {
     /// The folder of what clients send cannot be used.
     #[error(transparent)]
     Content(#[from] spawnery_environment::ContentError),
+    /// The table of what has ended cannot be used.
+    #[error(transparent)]
+    History(#[from] crate::history::HistoryError),
     /// The engine's thread could not be started.
     #[error("the engine could not be started: {0}")]
     Thread(std::io::Error),

@@ -29,8 +29,8 @@ pub use environment::{
 };
 pub use file::{FileChangeRequest, FileEntryView, FileEventView, file_event};
 pub use instance::{
-    EndView, ExecReply, ExecRequest, ExitView, InstanceView, NodeReference, SignalRequest,
-    UsageView,
+    EndView, ExecReply, ExecRequest, ExitView, InstanceView, NodeReference, PastInstanceView,
+    SignalRequest, UsageView,
 };
 pub use node::{DrainRequest, JoinTokenReply, JoinTokenRequest, NodeView};
 pub use page::Page;

@@ -76,6 +76,7 @@ const ROUTES: &[(&str, &str, &str)] = &[
     ("GET", "/v1/instances/0000/folders/archive?path=/a", "aou"),
     ("PUT", "/v1/instances/0000/folders/archive?path=/a", "aou"),
     ("GET", "/v1/events?after=nope", "aouv"),
+    ("GET", "/v1/history?limit=0", "aouv"),
     ("POST", "/v1/content/missing", "ao"),
     ("PUT", "/v1/content/0000", "ao"),
     ("POST", "/v1/environments/build", "ao"),

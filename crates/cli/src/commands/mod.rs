@@ -10,6 +10,7 @@ pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod environment;
 pub(crate) mod events;
+pub(crate) mod history;
 pub(crate) mod instances;
 pub(crate) mod jobs;
 pub(crate) mod journal;
@@ -57,6 +58,7 @@ pub(crate) fn run(command: Command, context: &Context) -> Outcome {
         Command::Nodes(command) => client(command.run(context)),
         Command::Logs(command) => client(command.run(context)),
         Command::Events(command) => client(command.run(context)),
+        Command::History(command) => client(command.run(context)),
         Command::Drain(command) => client(command.run(context)),
         Command::Doctor(command) => command.run(context),
         Command::Journal(command) => command.run(context),

@@ -113,6 +113,31 @@ fn a_session_waits_for_room_in_its_turn_or_is_refused_at_once() {
     wait_until(home, &second, "ready");
     home.output(&["session", "end", &first]).expect(0);
     wait_until(home, &third, "ready");
+    let past = wait_for("the history", || {
+        let past = home.json(&["history", "box", "--owner", "admin"]);
+        (past.as_array().expect("a list").len() == 2).then_some(past)
+    });
+    assert_eq!(past[0]["id"].as_str(), Some(first.as_str()));
+    assert!(past[1]["reason"].as_str().expect("words").contains("no room"));
+}
+
+#[test]
+fn a_session_that_was_listed_long_enough_is_in_history_only() {
+    let server = Server::start_with(Home::new(), &["--stale-period", "1s"]);
+    let home = &server.home;
+    server.apply("sessions: {hi: {run: [echo, hi], memory: 16M}}\n");
+    let session = id(create(home, &["hi"]));
+    wait_for("that it is no longer listed", || {
+        home.json(&["session", "list", "--all"])
+            .as_array()
+            .expect("a list")
+            .is_empty()
+            .then_some(())
+    });
+    let past = home.json(&["history"]);
+    assert_eq!(past[0]["id"].as_str(), Some(session.as_str()));
+    assert_eq!(past[0]["reason"], "finished");
+    assert_eq!(past[0]["last_output"], "hi\n");
 }
 
 #[test]

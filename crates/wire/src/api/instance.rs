@@ -67,6 +67,38 @@ pub struct InstanceView {
     pub process: Option<ProcessView>,
 }
 
+/// An instance that has ended, as history has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PastInstanceView {
+    /// Its id.
+    #[schema(example = "06bq3vj7m2k9x4tz")]
+    pub id: String,
+    /// The workload.
+    pub workload: String,
+    /// `service`, `job` or `session`.
+    #[schema(example = "session")]
+    pub kind: String,
+    /// Of a session: whose it was.
+    pub owner: Option<String>,
+    /// Of a session: the key that named it.
+    pub key: Option<String>,
+    /// The name of its node.
+    pub node: Option<String>,
+    /// When it was asked for.
+    pub created_at_ms: u64,
+    /// When its process started.
+    pub started_at_ms: Option<u64>,
+    /// When it ended.
+    pub ended_at_ms: u64,
+    /// Why, in words.
+    #[schema(example = "finished")]
+    pub reason: String,
+    /// The exit code, if it exited.
+    pub exit_code: Option<i32>,
+    /// The end of its output.
+    pub last_output: Option<String>,
+}
+
 /// What an instance uses now. What its node cannot tell is left null.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct UsageView {
