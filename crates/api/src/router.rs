@@ -5,9 +5,9 @@ use crate::config::Config;
 use crate::failure::{Failure, code};
 use crate::guard::guard;
 use crate::{
-    attach, content, environments, events, files, health, history, instances, jobs, lives, logs, manifest,
-    metrics, nodes, openapi, ports, processes, secrets, services, sessions, status, templates,
-    tokens, usage, volumes, workloads,
+    attach, content, environments, events, files, health, history, instances, jobs, lives, logs,
+    manifest, metrics, nodes, openapi, ports, processes, secrets, services, sessions, status,
+    templates, tokens, usage, volumes, workloads,
 };
 use axum::Router;
 use axum::http::Uri;
