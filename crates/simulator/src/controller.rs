@@ -1,8 +1,9 @@
 //! The simulated controller process: the shell round the sequencer.
 
+use crate::activity::Activity;
 use crate::storage::Storage;
 use spawnery_cluster::Sequencer;
-use spawnery_model::{Report, Timestamp};
+use spawnery_model::{InstanceId, Report, Timestamp};
 use std::collections::VecDeque;
 
 /// The controller's machine.
@@ -17,12 +18,15 @@ pub(crate) struct Controller {
     /// How far its clock was set forward since, and back.
     pub(crate) forward_ms: u64,
     pub(crate) back_ms: u64,
+    /// When it was set forward, and how far.
+    pub(crate) steps_forward: Vec<(u64, u64)>,
 }
 
 /// A controller process.
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) sequencer: Sequencer<Ticket>,
+    pub(crate) activity: Activity,
     /// What came while an append was under way.
     pub(crate) inbox: VecDeque<Inbound>,
     pub(crate) appending: bool,
@@ -37,6 +41,8 @@ pub(crate) enum Ticket {
     Itself,
     /// A client's request.
     Request(usize),
+    /// Its own shell, which was asked whether a session is idle.
+    Idle(InstanceId),
 }
 
 /// Something that arrived at the controller.
@@ -45,6 +51,11 @@ pub(crate) enum Inbound {
     Request(usize),
     Query(usize),
     Report(Box<Report>),
+    /// Its own shell says when a session was used last.
+    Seen {
+        session: InstanceId,
+        active_at: Timestamp,
+    },
 }
 
 impl Controller {

@@ -44,7 +44,7 @@ impl fmt::Display for Coverage {
 }
 
 /// The kinds of records.
-pub const CHANGES: [&str; 20] = [
+pub const CHANGES: [&str; 28] = [
     "record: reign began",
     "record: workloads applied",
     "record: workloads removed",
@@ -65,6 +65,14 @@ pub const CHANGES: [&str; 20] = [
     "record: secret set",
     "record: secret removed",
     "record: volume removed",
+    "record: session asked",
+    "record: session seen",
+    "record: session warned",
+    "record: session extended",
+    "record: owner revoked",
+    "record: key released",
+    "record: session forgotten",
+    "record: drain ended",
 ];
 
 pub(crate) fn change(change: &Change) -> &'static str {
@@ -89,21 +97,21 @@ pub(crate) fn change(change: &Change) -> &'static str {
         Change::SecretSet { .. } => 17,
         Change::SecretRemoved { .. } => 18,
         Change::VolumeRemoved { .. } => 19,
-        Change::SessionAsked { .. } => return "record: session asked",
-        Change::SessionSeen { .. } => return "record: session seen",
-        Change::SessionWarned { .. } => return "record: session warned",
-        Change::SessionExtended { .. } => return "record: session extended",
-        Change::OwnerRevoked { .. } => return "record: owner revoked",
-        Change::KeyReleased { .. } => return "record: key released",
-        Change::SessionForgotten { .. } => return "record: session forgotten",
-        Change::DrainEnded { .. } => return "record: drain ended",
+        Change::SessionAsked { .. } => 20,
+        Change::SessionSeen { .. } => 21,
+        Change::SessionWarned { .. } => 22,
+        Change::SessionExtended { .. } => 23,
+        Change::OwnerRevoked { .. } => 24,
+        Change::KeyReleased { .. } => 25,
+        Change::SessionForgotten { .. } => 26,
+        Change::DrainEnded { .. } => 27,
         Change::TokenCreated { .. } => return "record: token created",
         Change::TokensRevoked { .. } => return "record: tokens revoked",
     }]
 }
 
 /// The reasons for which instances end.
-pub const ENDS: [&str; 16] = [
+pub const ENDS: [&str; 20] = [
     "end: finished",
     "end: failed",
     "end: signalled",
@@ -120,6 +128,10 @@ pub const ENDS: [&str; 16] = [
     "end: stopped, timed out",
     "end: disk full",
     "end: transfer limit",
+    "end: stopped, idle",
+    "end: stopped, queued too long",
+    "end: stopped, owner revoked",
+    "end: key lease",
 ];
 
 pub(crate) fn end(reason: &EndReason) -> &'static str {
@@ -139,18 +151,18 @@ pub(crate) fn end(reason: &EndReason) -> &'static str {
             StopCause::NodeStopped => 11,
             StopCause::DurationReached => 12,
             StopCause::TimedOut => 13,
-            StopCause::Idle => return "end: stopped, idle",
-            StopCause::QueuedTooLong => return "end: stopped, queued too long",
-            StopCause::OwnerRevoked { .. } => return "end: stopped, owner revoked",
+            StopCause::Idle => 16,
+            StopCause::QueuedTooLong => 17,
+            StopCause::OwnerRevoked { .. } => 18,
         },
         EndReason::DiskFull => 14,
         EndReason::TransferReached => 15,
-        EndReason::KeyLeaseEnded => return "end: key lease",
+        EndReason::KeyLeaseEnded => 19,
     }]
 }
 
 /// The rejections.
-pub const REJECTIONS: [&str; 15] = [
+pub const REJECTIONS: [&str; 21] = [
     "rejection: workload-unknown",
     "rejection: workload-kind",
     "rejection: name-twice",
@@ -166,6 +178,12 @@ pub const REJECTIONS: [&str; 15] = [
     "rejection: secret-in-use",
     "rejection: volume-unknown",
     "rejection: volume-in-use",
+    "rejection: tags-differ",
+    "rejection: key-of-other",
+    "rejection: no-room",
+    "rejection: sessions-of-owner",
+    "rejection: creates-too-fast",
+    "rejection: not-extended",
 ];
 
 pub(crate) fn rejection(rejection: &Rejection) -> &'static str {
@@ -185,12 +203,12 @@ pub(crate) fn rejection(rejection: &Rejection) -> &'static str {
         Rejection::SecretInUse { .. } => 12,
         Rejection::VolumeUnknown { .. } => 13,
         Rejection::VolumeInUse { .. } => 14,
-        Rejection::TagsDiffer { .. } => return "rejection: tags-differ",
-        Rejection::KeyOfOther { .. } => return "rejection: key-of-other",
-        Rejection::NoRoom { .. } => return "rejection: no-room",
-        Rejection::SessionsOfOwner { .. } => return "rejection: sessions-of-owner",
-        Rejection::CreatesTooFast { .. } => return "rejection: creates-too-fast",
-        Rejection::NotExtended { .. } => return "rejection: not-extended",
+        Rejection::TagsDiffer { .. } => 15,
+        Rejection::KeyOfOther { .. } => 16,
+        Rejection::NoRoom { .. } => 17,
+        Rejection::SessionsOfOwner { .. } => 18,
+        Rejection::CreatesTooFast { .. } => 19,
+        Rejection::NotExtended { .. } => 20,
         Rejection::TokenUnknown { .. } => return "rejection: token-unknown",
     }]
 }

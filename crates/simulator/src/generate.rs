@@ -1,13 +1,18 @@
 //! Workloads and commands, drawn.
 
+mod sessions;
+
+pub(crate) use sessions::allowed;
+
+use crate::activity::IN_USE;
 use crate::random::Random;
 use crate::swarm::Wish;
 use spawnery_cluster::{Command, SecretHash, SessionSource, State};
 use spawnery_model::{
-    Bytes, Capacity, Constraint, ConstraintOperator, CpuMillis, DurationMs, Id, InstanceId,
-    JobSettings, Kind, Missed, Name, Network, NodeId, Overlap, Port, Process, Replicas, Restart,
-    RestartPolicy, Schedule, SecretUse, ServiceSettings, SessionSettings, Stop, Surroundings,
-    VolumeMount, Workload,
+    Bytes, Capacity, Constraint, ConstraintOperator, CpuMillis, DurationMs, Id, Instance,
+    InstanceId, JobSettings, Kind, Missed, Name, Network, NodeId, Overlap, Port, Process, Replicas,
+    Restart, RestartPolicy, Schedule, SecretUse, ServiceSettings, Stop, Surroundings, VolumeMount,
+    Workload,
 };
 use std::collections::BTreeMap;
 
@@ -48,22 +53,27 @@ pub(crate) fn command(wish: Wish, scene: &Scene<'_>, random: &mut Random) -> Opt
         Wish::Reapply => Command::Apply { workloads: reapplied(scene.state, random)?, by },
         Wish::Remove => Command::Remove { names: vec![known_workload(scene.state, random)?], by },
         Wish::RunJob => Command::RunJob { job: name("job", random), by },
-        Wish::Session => Command::CreateSession {
-            source: SessionSource::Template(name("template", random)),
-            owner: by,
-            terms: Box::default(),
+        Wish::Session => {
+            sessions::create(SessionSource::Template(name("template", random)), random)
+        }
+        Wish::InlineSession => {
+            sessions::create(SessionSource::Inline(Box::new(inline(random))), random)
+        }
+        Wish::KeepAlive => {
+            Command::SessionSeen { instance: some_instance(scene, random)?, active_at: IN_USE }
+        }
+        Wish::Extend => Command::ExtendSession {
+            instance: limited_session(scene, random).or_else(|| some_instance(scene, random))?,
+            by_time: DurationMs(random.between(1, 20_000)),
+            by,
         },
-        Wish::InlineSession => Command::CreateSession {
-            source: SessionSource::Inline(Box::new(inline(random))),
-            owner: by,
-            terms: Box::default(),
-        },
+        Wish::Revoke => Command::EndSessionsOf { owner: sessions::owner(random), by },
         Wish::EndInstance => Command::EndInstance { instance: some_instance(scene, random)?, by },
         Wish::Drain | Wish::Undrain => Command::SetDraining {
             node: some_node(scene.state, random)?,
             draining: wish == Wish::Drain,
             by,
-            deadline: None,
+            deadline: sessions::drain_deadline(wish == Wish::Drain, random),
         },
         Wish::StopNode => Command::StopNode { node: some_node(scene.state, random)? },
         Wish::RemoveNode => Command::RemoveNode { node: some_node(scene.state, random)?, by },
@@ -74,7 +84,7 @@ pub(crate) fn command(wish: Wish, scene: &Scene<'_>, random: &mut Random) -> Opt
         Wish::RemoveSecret => Command::RemoveSecret { name: kept("secret", random), by },
         Wish::RemoveVolume => Command::RemoveVolume { name: kept("volume", random), by },
         Wish::Nonsense => nonsense(scene, random),
-        Wish::JoinMore | Wish::Query | Wish::TokenFlood => return None,
+        Wish::JoinMore | Wish::Query | Wish::TokenFlood | Wish::Use => return None,
     })
 }
 
@@ -171,6 +181,16 @@ fn some_instance(scene: &Scene<'_>, random: &mut Random) -> Option<InstanceId> {
     (!instances.is_empty()).then(|| *random.pick(&instances))
 }
 
+/// A session that lives only so long, mostly.
+fn limited_session(scene: &Scene<'_>, random: &mut Random) -> Option<InstanceId> {
+    let is_limited = |it: &&Instance| {
+        let limits = it.session.as_ref().map(|session| &session.limits);
+        limits.is_some_and(|limits| limits.duration.is_some()) && it.stop_cause.is_none()
+    };
+    let limited: Vec<_> = scene.state.instances().filter(is_limited).map(|it| it.id).collect();
+    (!limited.is_empty() && random.chance(800)).then(|| *random.pick(&limited))
+}
+
 /// A workload that is known, as it is or with one thing changed.
 fn reapplied(state: &State, random: &mut Random) -> Option<Vec<Workload>> {
     let known = known_workload(state, random)?;
@@ -245,8 +265,7 @@ fn inline(random: &mut Random) -> Workload {
 }
 
 fn session(name: Name, random: &mut Random) -> Workload {
-    let duration_max = random.chance(400).then(|| DurationMs(random.between(500, 20_000)));
-    let kind = Kind::Session(SessionSettings { duration_max, ..SessionSettings::default() });
+    let kind = Kind::Session(sessions::settings(random));
     let mut process = process("serve", random);
     if random.chance(300) {
         process.run.push(random.between(500, 10_000).to_string());
@@ -271,7 +290,7 @@ fn workload(name: Name, kind: Kind, process: Process, random: &mut Random) -> Wo
             delay: DurationMs(delay),
             delay_max: DurationMs(delay * random.between(1, 8)),
             reset_after: DurationMs(random.between(1000, 30_000)),
-            restarts_max: None,
+            restarts_max: random.chance(100).then(|| random.between(1, 3) as u32),
         },
         stop: Stop { signal: 15, grace: DurationMs(random.between(100, 5000)) },
         constraints: constraints(random),

@@ -22,6 +22,8 @@ pub(crate) struct Launcher {
     pub(crate) instances: BTreeMap<InstanceId, Process>,
     /// All that it ever started; on disk.
     started: BTreeSet<InstanceId>,
+    /// Up to when the controller is known to have heard of this machine.
+    pub(crate) heard: u64,
     pid_last: u32,
 }
 
@@ -32,6 +34,8 @@ pub(crate) struct Process {
     pub(crate) state: ProcessState,
     /// When its ports begin to listen, if they ever do.
     pub(crate) listens_at: Option<u64>,
+    /// What agents had remembered of it.
+    noted: Noted,
     stopping: bool,
 }
 
@@ -114,7 +118,13 @@ impl Launcher {
             fates.extend(end_of(&order, now + delay, trouble, random).map(|(at, f)| (at - now, f)));
             fates
         };
-        let process = Process { order, state: ProcessState::Starting, listens_at, stopping: false };
+        let process = Process {
+            order,
+            state: ProcessState::Starting,
+            listens_at,
+            noted: Noted::default(),
+            stopping: false,
+        };
         self.instances.insert(instance, process);
         fates
     }
@@ -162,6 +172,36 @@ impl Launcher {
         Some((delay, Fate::Ends { exit, ill: false }))
     }
 
+    /// When the lease of an instance ends, if it has one and runs.
+    pub(crate) fn lease_until(&self, instance: InstanceId) -> Option<u64> {
+        let process = self.instances.get(&instance).filter(|process| process.runs())?;
+        let lease = process.order.session.as_ref()?.lease?;
+        Some(self.heard + lease.0)
+    }
+
+    /// Ends an instance whose lease is over, unless it is being stopped already.
+    pub(crate) fn end_lease(
+        &mut self,
+        instance: InstanceId,
+        now: u64,
+        trouble: &RuntimeTrouble,
+        random: &mut Random,
+    ) -> Option<(u64, Fate)> {
+        let stop = self.instances.get(&instance)?.order.stop;
+        let (delay, mut fate) = self.stop(instance, stop, now, trouble, random)?;
+        if let Fate::Ends { exit, .. } = &mut fate {
+            exit.limit = Some(LimitReached::KeyLease);
+        }
+        Some((delay, fate))
+    }
+
+    /// Remembers something of an instance for the next agent.
+    pub(crate) fn note(&mut self, instance: InstanceId, noted: Noted) {
+        if let Some(process) = self.instances.get_mut(&instance) {
+            process.noted = noted;
+        }
+    }
+
     /// Removes what is left of an instance. False if its process still runs.
     pub(crate) fn forget(&mut self, instance: InstanceId) -> bool {
         if self.instances.get(&instance).is_some_and(Process::runs) {
@@ -190,7 +230,7 @@ impl Launcher {
                 ProcessState::Ended { exit } => Some(exit.clone()),
                 _ => None,
             },
-            noted: Noted::default(),
+            noted: process.noted.clone(),
         };
         self.instances.iter().map(found).collect()
     }

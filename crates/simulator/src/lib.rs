@@ -16,6 +16,7 @@
 //! assert!(outcome.error.is_none());
 //! ```
 
+mod activity;
 mod controller;
 pub mod coverage;
 mod generate;

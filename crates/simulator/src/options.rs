@@ -45,17 +45,23 @@ pub enum Sabotage {
     DropIdempotencyKeys,
     /// The controller hears of a process that has ended as if it still ran.
     HideEnds,
+    /// Launchers let sessions go on whose leases are over.
+    IgnoreLeases,
+    /// The controller's shell says that sessions are idle without looking who uses them.
+    CallIdle,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Sabotage; 6] = [
+    pub const ALL: [Sabotage; 8] = [
         Sabotage::ReleaseBeforeDurable,
         Sabotage::LoseAcknowledged,
         Sabotage::StartTwice,
         Sabotage::RewriteEpochs,
         Sabotage::DropIdempotencyKeys,
         Sabotage::HideEnds,
+        Sabotage::IgnoreLeases,
+        Sabotage::CallIdle,
     ];
 }
 

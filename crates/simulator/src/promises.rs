@@ -5,14 +5,16 @@
 
 mod jobs;
 mod replies;
+mod sessions;
 
 use crate::coverage::{self, Coverage};
 use jobs::JobModels;
 use replies::Answers;
+use sessions::SessionModels;
 use spawnery_cluster::state::Slot;
 use spawnery_cluster::{Change, Event, Record, State, apply};
 use spawnery_model::{
-    Capacity, EndReason, InstanceId, NodeId, Observed, Orders, Phase, Report, StartOrder,
+    Capacity, EndReason, InstanceId, Kind, NodeId, Observed, Orders, Phase, Report, StartOrder,
     StopCause, limits,
 };
 use std::collections::BTreeMap;
@@ -35,6 +37,8 @@ pub(crate) enum Consequence {
     NodeRemoved(NodeId),
     /// They restart a machine whose node was told to stop.
     NodeStopping(NodeId),
+    /// Nobody uses a session, so it is ended.
+    EndedIdle(InstanceId),
 }
 
 pub(crate) fn broken<T>(promise: &'static str, message: String) -> Result<T, Broken> {
@@ -72,6 +76,7 @@ pub(crate) struct Promises {
     pub(crate) durable: State,
     pub(crate) coverage: Coverage,
     jobs: JobModels,
+    sessions: SessionModels,
     answers: Answers,
     /// Where each instance was placed, and under which epoch.
     assigned: BTreeMap<InstanceId, (NodeId, u64)>,
@@ -125,6 +130,9 @@ impl Promises {
                 Change::NodeStopping { node } => {
                     consequences.push(Consequence::NodeStopping(node));
                 }
+                Change::InstanceStopRequested { instance, cause: StopCause::Idle } => {
+                    consequences.push(Consequence::EndedIdle(instance));
+                }
                 _ => {}
             }
         }
@@ -145,7 +153,9 @@ impl Promises {
             self.durable.time()
         );
         self.before(record)?;
+        self.sessions.before(record, &self.durable)?;
         apply(&mut self.durable, record);
+        self.sessions.after(record, &self.durable)?;
         self.answers.record(record)?;
         self.jobs.record(record)
     }
@@ -220,7 +230,12 @@ impl Promises {
                 );
             }
         }
-        let kept_max = self.durable.workloads().count() * limits::ENDED_KEPT_PER_WORKLOAD_MAX
+        self.sessions.check(&self.durable)?;
+        let kept = self.durable.workloads().map(|entry| match entry.workload.kind {
+            Kind::Session(_) => limits::SESSIONS_ENDED_KEPT_MAX,
+            Kind::Service(_) | Kind::Job(_) => limits::ENDED_KEPT_PER_WORKLOAD_MAX,
+        });
+        let kept_max = kept.sum::<usize>()
             + limits::ENDED_INLINE_KEPT_MAX
             + self.durable.instances_live() as usize;
         ensure!(

@@ -89,10 +89,14 @@ pub(crate) enum Wish {
     SetSecret,
     RemoveSecret,
     RemoveVolume,
+    Use,
+    KeepAlive,
+    Extend,
+    Revoke,
 }
 
 impl Wish {
-    pub(crate) const ALL: [Wish; 21] = [
+    pub(crate) const ALL: [Wish; 25] = [
         Wish::Service,
         Wish::EveryNode,
         Wish::Job,
@@ -114,6 +118,10 @@ impl Wish {
         Wish::SetSecret,
         Wish::RemoveSecret,
         Wish::RemoveVolume,
+        Wish::Use,
+        Wish::KeepAlive,
+        Wish::Extend,
+        Wish::Revoke,
     ];
 
     /// How much of all that is asked for it is, if it is asked for at all.
@@ -125,7 +133,9 @@ impl Wish {
             Wish::Remove | Wish::Drain | Wish::Undrain | Wish::Nonsense => 4,
             Wish::StopNode | Wish::RemoveNode | Wish::JoinMore => 3,
             Wish::SetSecret | Wish::RemoveSecret | Wish::RemoveVolume => 3,
-            Wish::TokenFlood => 1,
+            Wish::Use => 10,
+            Wish::KeepAlive | Wish::Extend => 3,
+            Wish::TokenFlood | Wish::Revoke => 1,
         }
     }
 }
@@ -177,6 +187,9 @@ pub(crate) struct Swarm {
     pub(crate) agent_dies_acting: u32,
     /// How many requests in a thousand, and as many answers, are lost.
     pub(crate) requests_lost: u32,
+    /// How many in a thousand answers whether a session is idle come late; a quarter as many never
+    /// come.
+    pub(crate) slow_answers: u32,
 }
 
 /// Times at which worlds begin: an ordinary day, and minutes before clocks are changed in Zurich
@@ -222,6 +235,7 @@ impl Swarm {
             snapshots: draw_rate(random, 200),
             agent_dies_acting: draw_rate(random, 10),
             requests_lost: draw_rate(random, 200),
+            slow_answers: draw_rate(random, 400),
         }
     }
 
@@ -247,6 +261,7 @@ impl Swarm {
         self.append_ms_max = 1;
         self.agent_dies_acting = 0;
         self.requests_lost = 0;
+        self.slow_answers = 0;
     }
 
     /// A large cluster under moderate trouble, to measure by.
@@ -263,7 +278,8 @@ impl Swarm {
             (Fault::PartitionBoth, 60_000),
             (Fault::JournalFull, 300_000),
         ];
-        swarm.wishes = vec![Wish::Session, Wish::EndInstance, Wish::RunJob, Wish::Reapply];
+        swarm.wishes =
+            vec![Wish::Session, Wish::EndInstance, Wish::RunJob, Wish::Reapply, Wish::Use];
         swarm.wish_ms = 1_000;
         swarm.network = NetworkTrouble {
             loss: 5,
@@ -299,6 +315,12 @@ fn draw_wishes(random: &mut Random) -> Vec<Wish> {
         let share = if wish == Wish::TokenFlood { 60 } else { 600 };
         if random.chance(share) {
             wishes.extend((0..wish.weight()).map(|_| wish));
+        }
+    }
+    if random.chance(350) {
+        // A world of sessions, so that many meet by their keys.
+        for (wish, weight) in [(Wish::Template, 20), (Wish::Session, 70), (Wish::Use, 15)] {
+            wishes.extend((0..weight).map(|_| wish));
         }
     }
     if wishes.is_empty() {

@@ -4,6 +4,7 @@ mod agents;
 mod clients;
 mod controllers;
 mod converge;
+mod sessions;
 mod trouble;
 
 use crate::controller::{Controller, Inbound};
@@ -17,7 +18,8 @@ use crate::requests::Request;
 use crate::storage::Storage;
 use crate::swarm::{Fault, Swarm};
 use crate::trace::Trace;
-use spawnery_model::{Bytes, Capacity, CpuMillis, InstanceId, Orders};
+use spawnery_model::{Bytes, Capacity, CpuMillis, InstanceId, Orders, Timestamp, WarningCause};
+use std::collections::BTreeSet;
 
 /// How long after the faults everything may take to be as it should be. The longest way there is
 /// a lease that runs out twice, and a service of several replicas that are replaced one by one.
@@ -110,6 +112,22 @@ pub(crate) enum Happening {
     AnswerArrives {
         request: usize,
     },
+    /// Somebody has used a session, until now.
+    UseEnds {
+        generation: u64,
+        session: InstanceId,
+    },
+    /// The controller's shell has found out whether a session is idle.
+    IdleAnswered {
+        generation: u64,
+        session: InstanceId,
+    },
+    /// A launcher looks whether a lease is over.
+    LeaseMayEnd {
+        machine: usize,
+        generation: u64,
+        instance: InstanceId,
+    },
     Fault(Fault, u64),
     Heal,
     CheckConvergence,
@@ -132,6 +150,8 @@ pub(crate) struct World {
     pub(crate) machines: Vec<Machine>,
     requests: Vec<Request>,
     sessions: Vec<InstanceId>,
+    /// Warnings that programs were given by a signal.
+    notices: BTreeSet<(InstanceId, WarningCause, Timestamp)>,
     pub(crate) promises: Promises,
     healed_at: Option<u64>,
     /// What was still missing when it was last looked.
@@ -180,6 +200,7 @@ impl World {
             epoch_ms: swarm.epoch_ms,
             forward_ms: 0,
             back_ms: 0,
+            steps_forward: Vec::new(),
         };
         World {
             seed,
@@ -196,6 +217,7 @@ impl World {
             machines: Vec::new(),
             requests: Vec::new(),
             sessions: Vec::new(),
+            notices: BTreeSet::new(),
             promises: Promises::default(),
             healed_at: None,
             missing: String::new(),
@@ -288,6 +310,13 @@ impl World {
                 self.request_times_out(request, attempt);
             }
             Happening::AnswerArrives { request } => self.answer_arrives(request),
+            Happening::UseEnds { generation, session } => self.use_ends(generation, session),
+            Happening::IdleAnswered { generation, session } => {
+                self.idle_answered(generation, session);
+            }
+            Happening::LeaseMayEnd { machine, generation, instance } => {
+                self.lease_may_end(machine, generation, instance);
+            }
             Happening::Fault(fault, mean_ms) => self.fault(fault, mean_ms),
             Happening::Heal => self.heal(),
             Happening::CheckConvergence => self.check_convergence(),

@@ -3,8 +3,9 @@
 
 use spawnery_simulator::{Options, Sabotage, coverage, run, run_many, run_twice};
 
-/// Seeds within which each sabotage must be found.
-const SABOTAGE_SEEDS_MAX: u64 = 100;
+/// Seeds within which each sabotage must be found. Most are within ten; a lease that is ignored
+/// matters only where a node is cut off for long and its key is wanted elsewhere.
+const SABOTAGE_SEEDS_MAX: u64 = 400;
 
 #[test]
 fn no_seed_breaks_a_promise_and_each_runs_twice_the_same() {
@@ -30,6 +31,8 @@ fn promise(sabotage: Sabotage) -> &'static str {
         Sabotage::RewriteEpochs => "whoever shows an older epoch is refused",
         Sabotage::DropIdempotencyKeys => "a repeated request gets the same answer",
         Sabotage::HideEnds => "everything converges once faults stop",
+        Sabotage::IgnoreLeases => "a key names one live session",
+        Sabotage::CallIdle => "a session in use is never ended for being idle",
     }
 }
 

@@ -34,6 +34,8 @@ enum Fact {
     SecretSet(Name, Vec<u8>),
     SecretRemoved(Name),
     VolumeRemoved(Name),
+    Extended(InstanceId),
+    Revoked(String),
 }
 
 fn applied(workload: &Workload) -> Fact {
@@ -66,6 +68,8 @@ impl Answers {
             }
             Change::SecretRemoved { name, .. } => self.fact(Fact::SecretRemoved(name.clone())),
             Change::VolumeRemoved { name, .. } => self.fact(Fact::VolumeRemoved(name.clone())),
+            Change::SessionExtended { instance, .. } => self.fact(Fact::Extended(*instance)),
+            Change::OwnerRevoked { owner, .. } => self.fact(Fact::Revoked(owner.clone())),
             _ => {}
         }
         if let Some(answered) = &record.answered {
@@ -118,7 +122,16 @@ impl Answers {
             (Command::Remove { names, .. }, Reply::Done) => {
                 names.iter().cloned().all(|name| has(Fact::Removed(name)))
             }
-            (Command::CreateSession { .. }, Reply::Session(id)) => has(Fact::Instance(*id)),
+            (Command::CreateSession { .. }, Reply::Session(id) | Reply::SessionFound(id)) => {
+                has(Fact::Instance(*id))
+            }
+            (Command::ExtendSession { instance, .. }, Reply::Extended { .. }) => {
+                has(Fact::Extended(*instance))
+            }
+            (Command::EndSessionsOf { owner, .. }, Reply::Done) => {
+                has(Fact::Revoked(owner.clone()))
+            }
+            (Command::SessionSeen { .. }, Reply::Done) => true,
             (Command::RunJob { .. }, Reply::Run(id)) => has(Fact::Run(*id)),
             (Command::Join { .. }, Reply::Joined(id)) => has(Fact::Joined(*id)),
             (Command::CreateJoinToken { hash, .. }, Reply::JoinToken { .. }) => {

@@ -82,8 +82,13 @@ impl World {
                 Action::Stop { instance, stop } => self.stop(machine, instance, stop),
                 // No simulated instance is prepared for long, or ahead of time.
                 Action::Abandon { .. } | Action::Warm { .. } => {}
-                // None has a lease, a note or a warning.
-                Action::Renew { .. } | Action::Note { .. } | Action::Notify { .. } => {}
+                Action::Renew { sent_at } => self.renew(machine, sent_at.0),
+                Action::Note { instance, noted } => {
+                    self.machines[machine].launcher.note(instance, noted);
+                }
+                Action::Notify { instance, notices, noted } => {
+                    self.notify(machine, instance, &notices, noted);
+                }
                 Action::Forget { instance } => {
                     trace!(self, "{} forgets {instance}", self.machines[machine].name);
                     if !self.machines[machine].launcher.forget(instance) {
@@ -175,6 +180,8 @@ impl World {
         let generation = found.launcher.generation;
         let result = self.promises.starts(machine, node, instance, &order);
         self.check(result);
+        self.check_key(machine, instance);
+        self.watch_lease(machine, instance);
         for (delay, fate) in fates {
             let process = Happening::Process { machine, generation, instance, fate };
             self.after(delay, process);

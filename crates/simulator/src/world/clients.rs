@@ -35,6 +35,7 @@ impl World {
                 self.after(delay, Happening::Arrives(Inbound::Query(query)));
             }
             Wish::TokenFlood => self.flood_tokens(),
+            Wish::Use => self.use_session(),
             wish => {
                 let scene = Scene { state: &self.promises.durable, sessions: &self.sessions };
                 if let Some(command) = generate::command(wish, &scene, &mut self.random) {
@@ -179,7 +180,7 @@ impl World {
             let attempt = found.attempts;
             return self.after(1500, Happening::RequestTimesOut { request, attempt });
         }
-        if let Some(Ok(Reply::Session(session))) = found.answer {
+        if let Some(Ok(Reply::Session(session) | Reply::SessionFound(session))) = found.answer {
             self.sessions.push(session);
         }
         if let Some(machine) = found.machine {

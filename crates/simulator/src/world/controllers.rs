@@ -1,6 +1,7 @@
 //! The controller's shell: it starts, takes things in, appends, lets things out, and dies.
 
 use super::{Happening, World, trace};
+use crate::activity::Activity;
 use crate::controller::{Inbound, Process, Ticket};
 use crate::coverage;
 use crate::options::Sabotage;
@@ -49,8 +50,13 @@ impl World {
         let reign =
             Input::Command { ticket: Ticket::Itself, command: Command::BeginReign, key: None };
         sequencer.handle(reign, now, &mut self.ids);
-        self.controller.process =
-            Some(Process { sequencer, inbox: VecDeque::new(), appending: false, wake_at: None });
+        self.controller.process = Some(Process {
+            sequencer,
+            activity: Activity::new(now),
+            inbox: VecDeque::new(),
+            appending: false,
+            wake_at: None,
+        });
         self.controller_turns();
     }
 
@@ -94,6 +100,11 @@ impl World {
                     },
                     Inbound::Query(request) => Input::Query { ticket: Ticket::Request(request) },
                     Inbound::Report(report) => Input::Report(report),
+                    Inbound::Seen { session, active_at } => Input::Command {
+                        ticket: Ticket::Idle(session),
+                        command: Command::SessionSeen { instance: session, active_at },
+                        key: None,
+                    },
                 };
                 process.sequencer.handle(input, now, &mut self.ids);
             }
@@ -162,6 +173,7 @@ impl World {
                     match consequence {
                         Consequence::NodeRemoved(node) => self.machine_is_wiped(node),
                         Consequence::NodeStopping(node) => self.machine_will_restart(node),
+                        Consequence::EndedIdle(session) => self.check_idle(session),
                     }
                 }
             }
@@ -184,6 +196,7 @@ impl World {
     fn let_out(&mut self) {
         while let Some(output) = self.next_output() {
             match output {
+                Output::Reply { ticket: Ticket::Idle(session), .. } => self.idle_decided(session),
                 Output::Reply { ticket, result } => self.answered(ticket, result),
                 Output::Query { ticket, refused } => {
                     trace!(self, "query {ticket:?} refused {}", refused.is_some());
@@ -197,8 +210,7 @@ impl World {
                     self.check(result);
                 }
                 Output::Orders { node, orders } => self.orders_leave(node, orders),
-                // Nobody answers yet: the core asks again.
-                Output::AskIdle { .. } => {}
+                Output::AskIdle { instance } => self.asked_idle(instance),
                 Output::Event(event) => {
                     let result = self.promises.event(&event);
                     self.check(result);

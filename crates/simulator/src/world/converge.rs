@@ -7,6 +7,7 @@ use crate::generate::MUTE;
 use crate::promises::broken;
 use spawnery_cluster::State;
 use spawnery_cluster::state::{Slot, WorkloadEntry};
+use spawnery_cluster::terms::{process_of, settings_of};
 use spawnery_model::{
     Capacity, DurationMs, Instance, Kind, NodeId, NodeStatus, Origin, Phase, Replicas, StopCause,
     Timestamp, VolumeMount, Workload,
@@ -192,10 +193,10 @@ impl World {
             return false;
         };
         let definition = process.sequencer.state().definition_of(instance);
-        let Kind::Session(session) = &definition.kind else {
+        let Some(session) = &instance.session else {
             return false;
         };
-        let limit = session.duration_max.unwrap_or_default();
+        let limit = session.limits.duration.unwrap_or_default();
         let started_at = instance.started_at.unwrap_or(instance.created_at);
         let gone = started_at.plus(limit).plus(definition.stop.grace);
         self.controller.clock(self.now) < gone.plus(STOP_NOTICED_MS_MAX)
@@ -237,9 +238,17 @@ fn pending_settled(state: &State, pool: &Pool, instance: &Instance) -> Missing {
         return Err(format!("{} waits without a reason", instance.id));
     }
     let workload = state.definition_of(instance);
+    if instance.session.as_ref().is_some_and(|session| session.follows.is_some()) {
+        // The default lease is longer than anybody waits here.
+        return match settings_of(workload).and_then(|settings| settings.key_lease) {
+            Some(_) => Err(format!("{} waits for its key", instance.id)),
+            None => Ok(()),
+        };
+    }
+    let process = process_of(workload, instance);
     let none = BTreeSet::new();
     let request = Request {
-        amount: Capacity { memory: workload.process.memory, cpu: workload.process.cpu_reserved },
+        amount: Capacity { memory: process.memory, cpu: process.cpu_reserved },
         constraints: &workload.constraints,
         node: match &instance.origin {
             Origin::NodeReplica { node } => Some(*node),

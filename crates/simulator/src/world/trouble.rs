@@ -11,6 +11,9 @@ use spawnery_model::{NodeId, NodeStatus};
 /// How long a machine whose node was told to stop takes to be back.
 const RESTART_MS_MAX: u64 = 30_000;
 
+/// How much longer than others some partitions last.
+const PARTITION_MS_LONG: u64 = 40_000;
+
 /// The farthest that the controller's clock is set back at once: what a time service corrects.
 const CLOCK_BACK_MS_MAX: u64 = 400;
 
@@ -56,7 +59,9 @@ impl World {
         trace!(self, "{}", fault.name());
         let machine = self.random.below(self.machines.len() as u64) as usize;
         let long = self.random.between(500, 40_000);
-        let until = self.now + long;
+        // Some partitions last longer than a key's fence, which begins when the node is lost.
+        let cut_off = if self.random.chance(500) { long + PARTITION_MS_LONG } else { long };
+        let until = self.now + cut_off;
         let storage = &mut self.controller.storage;
         match fault {
             Fault::ControllerCrash => self.controller_dies(),
@@ -98,7 +103,9 @@ impl World {
                 self.partition_is_noticed(machine);
             }
             Fault::ClockForward => {
-                self.controller.forward_ms += self.random.below(CLOCK_FORWARD_MS_MAX);
+                let step = self.random.below(CLOCK_FORWARD_MS_MAX);
+                self.controller.forward_ms += step;
+                self.controller.steps_forward.push((self.now, step));
             }
             Fault::ClockBack => self.controller.back_ms += self.random.below(CLOCK_BACK_MS_MAX),
         }
