@@ -15,6 +15,9 @@ use tokio::sync::{mpsc, watch};
 /// Clients that one session may have when nobody limits them: each is a map entry and a stream.
 const CLIENTS_MAX: usize = 100_000;
 
+/// When a session that is in use was used last: not before any time that the core may take for now.
+const IN_USE: Timestamp = Timestamp(u64::MAX);
+
 /// How often uses of sessions that have ended are forgotten.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -38,6 +41,8 @@ struct Use {
     in_flight: u64,
     used_at: Timestamp,
     standing: Standing,
+    /// The core asked whether it is idle, and that is being answered.
+    asked: bool,
     clients: BTreeMap<String, Client>,
 }
 
@@ -168,6 +173,16 @@ impl Activity {
         }
     }
 
+    /// Whether this question is to be answered. The core asks again when it waits for long: of two
+    /// answers at once the first would open the session while it is closed for the second.
+    fn begin_answer(&self, instance: InstanceId) -> bool {
+        self.inner.change(instance, |session| !std::mem::replace(&mut session.asked, true))
+    }
+
+    fn end_answer(&self, instance: InstanceId) {
+        self.inner.change(instance, |session| session.asked = false);
+    }
+
     /// When a session that nobody uses was used last. It is closed until [`reopen`](Self::reopen).
     /// `None` if it is in use.
     fn close(&self, instance: InstanceId, grace: DurationMs) -> Option<Timestamp> {
@@ -197,6 +212,7 @@ impl Inner {
             in_flight: 0,
             used_at: since,
             standing: Standing::Open,
+            asked: false,
             clients: BTreeMap::new(),
         };
         change(sessions.entry(instance).or_insert_with(new))
@@ -226,8 +242,15 @@ impl Controller {
         &self.inner.activity
     }
 
-    /// Answers whether a session is idle.
+    /// Answers whether a session is idle, if that is not being answered already.
     async fn answer_idle(&self, instance: InstanceId) {
+        if self.activity().begin_answer(instance) {
+            self.answer(instance).await;
+            self.activity().end_answer(instance);
+        }
+    }
+
+    async fn answer(&self, instance: InstanceId) {
         let activity = self.activity();
         let busy = activity.in_flight(instance) > 0
             // A node that cannot be asked may have something running.
@@ -238,7 +261,7 @@ impl Controller {
         });
         let grace = grace.await.ok().flatten().unwrap_or(DurationMs(0));
         let idle_since = if busy { None } else { activity.close(instance, grace) };
-        let active_at = idle_since.unwrap_or_else(now);
+        let active_at = idle_since.unwrap_or(IN_USE);
         let seen = self.submit(Command::SessionSeen { instance, active_at }, None).await;
         if let Err(error) = seen {
             tracing::debug!(%instance, "whether it is idle could not be said: {error}");
@@ -324,6 +347,15 @@ mod tests {
         activity.close(SESSION, NO_GRACE).unwrap();
         activity.reopen(SESSION, true);
         assert_eq!(activity.begin(SESSION).await.map(drop), Err(Ending));
+    }
+
+    #[tokio::test]
+    async fn a_question_that_comes_again_is_not_answered_twice_at_once() {
+        let activity = Activity::new();
+        assert!(activity.begin_answer(SESSION));
+        assert!(!activity.begin_answer(SESSION));
+        activity.end_answer(SESSION);
+        assert!(activity.begin_answer(SESSION));
     }
 
     #[tokio::test]
