@@ -92,7 +92,7 @@ pub trait Runtime: Send + Sync {
     fn renew(&self) -> Pending<'_, Result<(), OperationError>>;
 
     /// Writes a line into a file inside an instance, as its user, in the place of what is there.
-    /// The folder must exist. It needs a shell inside.
+    /// The folder must exist.
     fn write_line<'a>(
         &'a self,
         instance: InstanceId,

@@ -167,7 +167,7 @@ pub async fn a_line_is_written_inside_at_once_and_follows_no_link(mut world: Wor
     runtime.write_line(id, "/tmp/a notice", line).await.expect("written");
     let found = read("cat '/tmp/a notice'; stat -c %a '/tmp/a notice'; ls -A /tmp").await;
     assert_eq!(found, format!("{line}\n644\na notice\n"));
-    let link = format!("ln -s {} /tmp/link; ln -s /tmp /tmp/folder", outside.path().display());
+    let link = format!("ln -s {} /tmp/link; mkdir /tmp/kept", outside.path().display());
     read(&link).await;
     runtime.write_line(id, "/tmp/link", "second").await.expect("written");
     assert_eq!(
@@ -175,8 +175,7 @@ pub async fn a_line_is_written_inside_at_once_and_follows_no_link(mut world: Wor
         "second\nreplaced\n"
     );
     assert_eq!(std::fs::read(outside.path()).expect("read"), b"");
-    for (path, reason) in [("/tmp/folder", "is a folder"), ("/tmp/none/x", "none"), ("/proc/x", "")]
-    {
+    for (path, reason) in [("/tmp/kept", "is no file"), ("/tmp/none/x", "none"), ("/proc/x", "")] {
         match runtime.write_line(id, path, "x").await {
             Err(OperationError::Failed { reason: said }) => {
                 assert!(said.contains(reason), "{said}")
