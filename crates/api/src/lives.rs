@@ -18,7 +18,6 @@ use spawnery_controller::AttachError;
 use spawnery_model::limits::LABEL_LENGTH_MAX;
 use spawnery_model::{DurationMs, InstanceId, Phase, Timestamp};
 use spawnery_wire::api::{ClientsView, EventView, ExtendReply, ExtendRequest};
-use std::time::{SystemTime, UNIX_EPOCH};
 use utoipa::IntoParams;
 
 /// Says that a session is used, so that it is not ended for being idle.
@@ -34,8 +33,8 @@ pub(crate) async fn keep_session_alive(
 ) -> Answer<StatusCode> {
     let instance = live(&app, id, &change.asker).await?;
     app.controller.activity().touch(instance);
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let active_at = Timestamp(u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+    // Now, by the core's clock: one that was set back must not make it look idle.
+    let active_at = Timestamp(u64::MAX);
     let command = Command::SessionSeen { instance, active_at };
     app.controller.submit(command, change.key).await?;
     Ok(StatusCode::NO_CONTENT)

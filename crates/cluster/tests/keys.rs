@@ -348,3 +348,24 @@ fn a_key_is_found_again_after_the_controller_was_restarted_in_the_middle() {
     assert_eq!(town.keyed_session("room", "k"), (second, false));
     assert_eq!(follows(&town, second).is_some(), town.phase(first) != Phase::Ended);
 }
+
+#[test]
+fn a_session_that_waits_for_its_key_does_not_wait_for_room_yet() {
+    let mut town = Town::with_nodes(&["a", "b"]);
+    let mut room = session("room", None);
+    session_settings(&mut room).key_lease = Some(DurationMs::from_secs(100));
+    session_settings(&mut room).queue_deadline = Some(DurationMs::from_secs(10));
+    room.restart.policy = RestartPolicy::Never;
+    town.apply(room);
+    let (first, _) = town.keyed_session("room", "k");
+    town.disconnect("a");
+    while town.phase(first) != Phase::Ended {
+        town.pass(100);
+    }
+    let (second, is_new) = town.keyed_session("room", "k");
+    assert!(is_new);
+    town.pass(90_000);
+    assert_eq!(town.phase(second), Phase::Pending);
+    town.pass(30_000);
+    assert_eq!(town.phase(second), Phase::Ready);
+}

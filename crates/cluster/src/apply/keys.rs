@@ -105,10 +105,17 @@ impl Applier<'_> {
             return;
         };
         hold.holder = next;
+        let at = self.at;
         let instance = self.instance_mut(next);
         let created_at = instance.created_at;
         instance.waits_for = None;
-        instance.session.as_mut().expect("it has a key").follows = None;
+        let session = instance.session.as_mut().expect("it has a key");
+        session.follows = None;
+        // It begins to wait for room only now.
+        let deadline = session.queue_until.map(|until| until.since(created_at));
+        session.queue_until = deadline.map(|deadline| at.plus(deadline));
+        let until = session.queue_until;
+        self.state.agenda.timers.extend(until.map(|until| (until, Timer::Queue(next))));
         self.state.agenda.place.insert((created_at, next));
     }
 

@@ -23,8 +23,10 @@ impl Applier<'_> {
         if let Some(before) = after {
             self.session_restarted(before, id);
         }
-        let instance = &self.state.instances[&id];
-        if let Some(until) = instance.session.as_ref().and_then(|session| session.queue_until) {
+        // One that waits for its key does not wait for room yet.
+        let session = self.state.instances[&id].session.as_ref();
+        let session = session.filter(|session| session.follows.is_none());
+        if let Some(until) = session.and_then(|session| session.queue_until) {
             self.state.agenda.timers.insert((until, Timer::Queue(id)));
         }
     }
