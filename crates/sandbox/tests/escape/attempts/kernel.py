@@ -5,9 +5,18 @@ import ctypes, os, socket, struct, sys
 from attempt import any_of, attempt, checked, LIBC, mount, read, syscall
 
 
+def is_null(file):
+    return os.fstat(file).st_rdev == os.makedev(1, 3)
+
+
 @attempt
 def read_keys(world):
-    return any_of(lambda: read("/proc/keys"), lambda: read("/proc/key-users"))
+    # There may be no keys to be seen just now: whether they could be is what counts.
+    def one(path):
+        file = os.open(path, os.O_RDONLY)
+        return None if is_null(file) else f"{path} can be read"
+
+    return any_of(*(lambda p=p: one(p) for p in ["/proc/keys", "/proc/key-users"]))
 
 
 @attempt
@@ -18,7 +27,7 @@ def read_kernel_memory(world):
 @attempt
 def press_sysrq(world):
     file = os.open("/proc/sysrq-trigger", os.O_WRONLY)
-    return None if os.fstat(file).st_rdev == os.makedev(1, 3) else "sysrq can be pressed"
+    return None if is_null(file) else "sysrq can be pressed"
 
 
 @attempt
