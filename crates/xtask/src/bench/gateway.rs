@@ -28,11 +28,15 @@ const SECONDS: u32 = 6;
 /// Rounds, in each of which all proxies have their turn; the median counts.
 const ROUNDS: usize = 3;
 
-/// Open WebSockets.
-const SOCKETS: usize = 10_000;
+/// Open WebSockets, where so many files may be open: each takes two in the server.
+const SOCKETS_MAX: usize = 10_000;
 
-/// File descriptors for them: two each in the server, and some to spare.
-const FILES: usize = 3 * SOCKETS;
+/// Files of the server beside those of the WebSockets.
+const FILES_SPARE: usize = 1000;
+
+/// By which the gateway knows the service; the others pass it on. Not every load tool resolves names
+/// below localhost.
+const HOST: &str = "Host: upstream.localhost";
 
 /// How long a proxy may take to answer at first.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -96,10 +100,7 @@ impl Bench {
         let (upstream, holder) = (free_port()?, free_port()?);
         // The launcher and the server inherit the first core, the server behind them leaves it.
         let pinned = folder.path().join("spawnery");
-        let script = format!(
-            "#!/bin/sh\nexec prlimit --nofile={FILES} taskset -c 0 {} \"$@\"\n",
-            binary.display()
-        );
+        let script = format!("#!/bin/sh\nexec taskset -c 0 {} \"$@\"\n", binary.display());
         write(&pinned, &script)?;
         process::run(Command::new("chmod").arg("+x").arg(&pinned))?;
         let server = Server::start(&pinned, &["--allow-host-network"])?;
@@ -163,7 +164,7 @@ impl Bench {
 
     fn gateway(&self) -> Proxy {
         let port = self.server.address.port();
-        Proxy { name: "gateway", url: format!("http://upstream.localhost:{port}/"), _child: None }
+        Proxy { name: "gateway", url: format!("http://127.0.0.1:{port}/"), _child: None }
     }
 
     fn haproxy(&self) -> Result<Proxy, Failure> {
@@ -209,6 +210,7 @@ impl Bench {
         let mut command = Command::new("taskset");
         command.args(["-c", "1", "h2load", "--h1", "--duration", &SECONDS.to_string()]);
         command.args(["--clients", &CONNECTIONS.to_string(), "--rps", &format!("{each:.1}")]);
+        command.args(["--header", HOST]);
         command.arg(format!("--log-file={}", log.display())).arg(url);
         process::output(&mut command)?;
         let text = std::fs::read_to_string(&log).map_err(|error| error.to_string())?;
@@ -221,8 +223,10 @@ impl Bench {
     }
 
     fn sockets(&self) -> Result<Row, Failure> {
+        let files = open_files_max()?;
+        let count = (files.saturating_sub(FILES_SPARE) / 2).min(SOCKETS_MAX);
         let own = std::process::id().to_string();
-        process::run(Command::new("prlimit").args(["--pid", &own, &format!("--nofile={FILES}")]))?;
+        process::run(Command::new("prlimit").args(["--pid", &own, &format!("--nofile={files}:")]))?;
         let port = self.server.address.port();
         wait_for_port(self.holder)?;
         let id = self.server.process.id().to_string();
@@ -231,15 +235,23 @@ impl Bench {
         let bytes = runtime.block_on(async {
             let mut sockets = vec![upgraded(port).await?];
             let before = resident(&id)?;
-            while sockets.len() <= SOCKETS {
+            while sockets.len() <= count {
                 sockets.push(upgraded(port).await?);
             }
-            Ok::<u64, Failure>(resident(&id)?.saturating_sub(before) / SOCKETS as u64)
+            Ok::<u64, Failure>(resident(&id)?.saturating_sub(before) / count as u64)
         })?;
-        let what = "gateway: memory of each of 10,000 idle WebSockets";
-        let figure = Figure::Memory { bytes, count: SOCKETS };
+        let what = format!("gateway: memory of each of {count} idle WebSockets");
+        let figure = Figure::Memory { bytes, count };
         Ok(Row::new(what, figure, Goal::BytesAtMost(20.0 * 1024.0)))
     }
+}
+
+/// How many files a process may open at most (`proc_pid_limits(5)`).
+fn open_files_max() -> Result<usize, Failure> {
+    let text = std::fs::read_to_string("/proc/self/limits").map_err(|error| error.to_string())?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(1));
+    hard.map(|hard| hard.parse().unwrap_or(usize::MAX)).ok_or_else(|| "no limit is told".to_owned())
 }
 
 async fn upgraded(port: u16) -> Result<TcpStream, Failure> {
@@ -264,7 +276,7 @@ async fn upgraded(port: u16) -> Result<TcpStream, Failure> {
 /// Requests a second under full load.
 fn load(url: &str) -> Result<f64, Failure> {
     let mut command = Command::new("taskset");
-    command.args(["-c", "1", "wrk", "-t1", "-c", &CONNECTIONS.to_string()]);
+    command.args(["-c", "1", "wrk", "-t1", "-c", &CONNECTIONS.to_string(), "-H", HOST]);
     let text = process::output(command.args(["-d", &format!("{SECONDS}s"), url]))?;
     if text.contains("Non-2xx") {
         return Err(format!("{url} was not answered well: {text}"));
@@ -299,8 +311,15 @@ fn free_port() -> Result<u16, Failure> {
 
 fn wait_for(url: &str) -> Result<(), Failure> {
     let start = Instant::now();
-    while !process::works(Command::new("curl").args(["--silent", "--fail", "--noproxy", "*", url]))
-    {
+    while !process::works(Command::new("curl").args([
+        "--silent",
+        "--fail",
+        "--noproxy",
+        "*",
+        "--header",
+        HOST,
+        url,
+    ])) {
         if start.elapsed() > PATIENCE {
             return Err(format!("{url} does not answer"));
         }
